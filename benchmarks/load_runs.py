@@ -1,0 +1,41 @@
+"""How long 1,000 points take to load, and whether the time grows linearly: python benchmarks/load_runs.py
+
+Writes invented runs (one RL stage of 100 steps and 30 curves each) to a temporary folder and reads them back.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "analysis"))
+
+from fake_tree import write_sweep
+
+from lore_lab.analysis.load import load_curves, load_runs
+
+
+def main() -> None:
+    """Prints seconds for 250, 500 and 1,000 points."""
+    for count in (250, 500, 1000):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            arms = [f"{0.2 + i / 1000:.3f}" for i in range(count // 5)]
+            write_sweep(root, {"rl.clip_high": arms, "seed": list("01234")}, steps=100, examples=4, extra_curves=25)
+            start = time.perf_counter()
+            runs = load_runs(root, "s1")
+            loaded = time.perf_counter()
+            two = load_curves(runs, ["rl/entropy", "rl/reward"])
+            some = time.perf_counter()
+            everything = load_curves(runs)
+            end = time.perf_counter()
+            print(
+                f"{len(runs)} points: runs {loaded - start:.2f} s, 2 curves {some - loaded:.2f} s ({len(two):,} rows), "
+                f"all curves {end - some:.2f} s ({len(everything):,} rows)"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Arms against a baseline, by seed: the numbers of the summary, the report and the verdicts."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Iterable
+
+import numpy as np
+import pandas as pd
+
+from lore_lab.analysis.load import find_arm
+from lore_lab.analysis.stats import Estimate, Pairs, holm, paired_differences, probability_of_improvement, t_interval, t_test
+
+MAIN_METRICS = ("macro_f1", "acc@4", "acc@2", "pass@1", "pass@k", "invalid_rate", "optimistic_error_share")
+
+
+def main_metrics(names: Iterable[Hashable]) -> dict[str, str]:
+    """Short name -> metric column, for the main metrics that were measured. pass@k is the largest k there is."""
+    columns = [str(name) for name in names]
+    ks = sorted(int(match[1]) for column in columns if (match := re.fullmatch(r"eval/pass@(\d+)", column)))
+    wanted = [f"pass@{ks[-1]}" if name == "pass@k" and ks and ks[-1] > 1 else name for name in MAIN_METRICS]
+    found = {name: f"eval/{name}" for name in wanted if f"eval/{name}" in columns}
+    return found | ({"sft macro_f1": "sft_eval/macro_f1"} if "sft_eval/macro_f1" in columns else {})
+
+
+def by_seed(runs: pd.DataFrame, arm: str, metric: str) -> dict[int, float]:
+    """Seed -> value of `metric` over the finished points of `arm`; a finished point without the metric is nan.
+
+    Raises KeyError when the metric was never measured and ValueError when a seed is there twice: the arm then mixes two settings.
+    """
+    if metric not in runs:
+        raise KeyError(f"no metric {metric!r} (there: {', '.join(c for c in map(str, runs) if '/' in c)[:400]})")
+    own = runs[(runs["arm"] == arm) & (runs["state"] == "done")]
+    twice = own["seed"][own["seed"].duplicated()].tolist()
+    if twice:
+        raise ValueError(f"arm {arm!r} has seed {twice[0]} twice")
+    return {int(seed): float(value) for seed, value in zip(own["seed"], own[metric], strict=True)}
+
+
+def pairs_of(runs: pd.DataFrame, arm: str, baseline: str, metric: str, missing: str = "error") -> Pairs:
+    """The paired differences arm - baseline of `metric`."""
+    return paired_differences(by_seed(runs, arm, metric), by_seed(runs, baseline, metric), missing=missing, name=repr(arm))
+
+
+def arm_estimate(runs: pd.DataFrame, arm: str, metric: str) -> Estimate | None:
+    """Mean of an arm over its finished seeds with a 95 % t interval; None when no seed has the metric."""
+    values = [value for value in by_seed(runs, arm, metric).values() if math.isfinite(value)]
+    return t_interval(values) if values else None
+
+
+def compare(runs: pd.DataFrame, baseline: str, metric: str = "eval/macro_f1", *, missing: str = "error") -> pd.DataFrame:
+    """Every other arm against `baseline`, paired by seed; one row per arm in the order of `runs`.
+
+    Columns: arm, seeds, baseline and value (means over the pairs), difference with its 95 % t interval (low, high), p
+    (two-sided), p_holm (over the arms compared), improvement (probability that a run of the arm scores higher). missing:
+    "error" names seeds without a pair; "drop" leaves them out, listed in the column dropped. An arm without any pair has nan.
+    """
+    baseline = find_arm(runs, baseline)
+    rows = []
+    for arm in (a for a in runs["arm"].unique() if a != baseline):
+        pairs = pairs_of(runs, arm, baseline, metric, missing)
+        rows.append({"arm": arm, **_comparison(runs, arm, baseline, metric, pairs), "dropped": "; ".join(pairs.dropped)})
+    table = pd.DataFrame(rows)
+    if len(table):
+        tested = table["p"].notna()
+        table.insert(list(table).index("p") + 1, "p_holm", math.nan)
+        table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"])
+    return table
+
+
+def subset_effects(
+    runs: pd.DataFrame, arm: str, baseline: str, metric: str = "eval/macro_f1", *, missing: str = "drop"
+) -> pd.DataFrame:
+    """The same difference on every subset that has the metric (eval/visual/macro_f1 ...): subset, seeds, difference, low, high.
+
+    Exploratory: the intervals are plain 95 % ones, not corrected for their number.
+    """
+    stage, _, name = metric.partition("/")
+    pattern = re.compile(rf"{re.escape(stage)}/([^/]+)/{re.escape(name)}$")
+    rows = []
+    for column in runs.columns:
+        match = pattern.fullmatch(str(column))
+        pairs = pairs_of(runs, find_arm(runs, arm), find_arm(runs, baseline), column, missing) if match else None
+        if match and pairs and pairs.seeds:
+            estimate = t_interval(pairs.differences)
+            rows.append(
+                {"subset": match[1], "seeds": estimate.n, "difference": estimate.mean, "low": estimate.low, "high": estimate.high}
+            )
+    return pd.DataFrame(rows, columns=["subset", "seeds", "difference", "low", "high"])
+
+
+def _comparison(runs: pd.DataFrame, arm: str, baseline: str, metric: str, pairs: Pairs) -> dict[str, float]:
+    if not pairs.seeds:
+        return {"seeds": 0} | dict.fromkeys(("baseline", "value", "difference", "low", "high", "p", "improvement"), math.nan)
+    mine, base = (np.array([by_seed(runs, a, metric)[seed] for seed in pairs.seeds]) for a in (arm, baseline))
+    estimate = t_interval(pairs.differences)
+    return {
+        "seeds": estimate.n,
+        "baseline": float(base.mean()),
+        "value": float(mine.mean()),
+        "difference": estimate.mean,
+        "low": estimate.low,
+        "high": estimate.high,
+        "p": min(1.0, 2 * min(t_test(pairs.differences))),
+        "improvement": probability_of_improvement(mine, base, resamples=2).mean,
+    }

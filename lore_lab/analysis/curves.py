@@ -1,0 +1,153 @@
+"""What a training curve comes to: bands over seeds, time to collapse, plateau, gain, and the entropy-reward law. Pure
+functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+# Curves worth showing first, by what they tell; the first one that was logged is taken.
+ENTROPY_CURVES = ("rl/lore/entropy_decision", "rl/lore/entropy_label", "rl/entropy")
+GAIN_CURVES = ("rl/lore/probe/accuracy", "rl/lore/accuracy", "rl/reward")
+
+
+class EntropyLaw(NamedTuple):
+    """R = -a exp(H) + b (Cui et al. 2025, 2505.22617). ceiling: the reward at H = 0, which is b - a. n: points fitted."""
+
+    a: float
+    b: float
+    r2: float
+    ceiling: float
+    n: int
+
+
+def smooth(values: ArrayLike, window: int) -> Floats:
+    """Centred running mean of `values` (n,) over `window` steps; at the ends over what there is. nan values are left out."""
+    return pd.Series(np.asarray(values, dtype=float)).rolling(window, center=True, min_periods=1).mean().to_numpy()
+
+
+def seed_bands(curves: pd.DataFrame, name: str, *, window: int = 1) -> dict[str, pd.DataFrame]:
+    """Arm -> table indexed by step with mean, low, high (lowest and highest seed) and n (seeds that got there).
+
+    window: running mean over so many logged steps within each seed, before the seeds are put together.
+    """
+    chosen = curves[curves["name"] == name]
+    bands = {}
+    for arm, own in chosen.groupby("arm", observed=True, sort=False):
+        wide = own.pivot_table(index="step", columns="point", values="value", observed=True)
+        if window > 1:
+            wide = wide.rolling(window, center=True, min_periods=1).mean()
+        bands[str(arm)] = pd.DataFrame(
+            {"mean": wide.mean(axis=1), "low": wide.min(axis=1), "high": wide.max(axis=1), "n": wide.count(axis=1)}
+        )
+    return bands
+
+
+def pick(names: Sequence[str], wanted: Sequence[str], words: Sequence[str]) -> str | None:
+    """The first of `wanted` that is among `names`, else the first name that holds one of `words`; None when there is none."""
+    there = [name for name in wanted if name in names] + [name for word in words for name in sorted(names) if word in name]
+    return there[0] if there else None
+
+
+def headline_curves(names: Sequence[str]) -> list[str]:
+    """The entropy curve and the accuracy or reward curve to show first, of those logged; at most two, fewer when not there."""
+    found = [pick(names, ENTROPY_CURVES, ("rl/entropy",)), pick(names, GAIN_CURVES, ("rl/accuracy", "rl/reward"))]
+    return [name for name in found if name]
+
+
+def time_to_collapse(
+    steps: ArrayLike, entropy: ArrayLike, *, share: float = 0.2, start: int = 5, window: int = 5, hold: int = 5
+) -> float:
+    """The first step from which the smoothed entropy stays under `share` of its start for at least `hold` logged steps.
+
+    The start is the mean of the first `start` values. inf when it never happens (also when the run ends before `hold` steps).
+    """
+    x, y = _curve(steps, entropy)
+    below = smooth(y, window) < share * y[:start].mean()
+    run = 0
+    for i, under in enumerate(below):
+        run = run + 1 if under else 0
+        if run == hold:
+            return float(x[i - hold + 1])
+    return math.inf
+
+
+def plateau(values: ArrayLike, *, share: float = 0.2) -> float:
+    """Mean of the last `share` of the curve (at least one value): the plateau entropy, or the final reward."""
+    y = np.asarray(values, dtype=float)
+    y = y[np.isfinite(y)]
+    return float(y[-max(1, round(share * y.size)) :].mean()) if y.size else math.nan
+
+
+def steps_to_gain(
+    steps: ArrayLike, reward: ArrayLike, *, share: float = 0.9, start: int = 5, window: int = 9, least_gain: float = 0.0
+) -> float:
+    """The first step at which the smoothed reward has made `share` of its whole gain, from the mean of the first `start` values
+    to its plateau. nan when the gain is not above `least_gain`: a run that did not learn has no such step."""
+    x, y = _curve(steps, reward)
+    first, last = float(y[:start].mean()), plateau(y)
+    if last - first <= least_gain:
+        return math.nan
+    reached = smooth(y, window) >= first + share * (last - first)
+    return float(x[reached.argmax()]) if reached.any() else math.inf
+
+
+def fit_entropy_law(entropy: ArrayLike, reward: ArrayLike) -> EntropyLaw:
+    """Least squares of R = -a exp(H) + b, linear in exp(H). entropy: nats, (n,); reward: (n,); pairs with a nan are left out.
+
+    R2 is nan where the reward is constant. Raises ValueError with fewer than 3 pairs or one single entropy: the line is not
+    determined.
+    """
+    h, r = np.asarray(entropy, dtype=float), np.asarray(reward, dtype=float)
+    whole = np.isfinite(h) & np.isfinite(r)
+    x, y = np.exp(h[whole]), r[whole]
+    if x.size < 3 or np.ptp(x) <= 1e-12:
+        raise ValueError(f"the fit needs 3 pairs with differing entropy, got {x.size}")
+    slope = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
+    b = float(y.mean() - slope * x.mean())
+    total = float(((y - y.mean()) ** 2).sum())
+    r2 = 1 - float(((y - slope * x - b) ** 2).sum()) / total if total > 0 else math.nan
+    return EntropyLaw(-slope, b, r2, slope + b, int(x.size))
+
+
+def curve_summary(curves: pd.DataFrame, entropy: str = "rl/entropy", reward: str = "rl/reward") -> pd.DataFrame:
+    """One row per point: arm, seed, time_to_collapse, plateau_entropy, steps_to_90, gain, and the law's a, b, r2, ceiling.
+
+    The law is fitted on the curves smoothed over 9 steps. A point without one of the curves has nan there.
+    """
+    rows = []
+    for point, own in curves[curves["name"].isin([entropy, reward])].groupby("point", observed=True, sort=False):
+        wide = own.pivot_table(index="step", columns="name", values="value", observed=True).reindex(columns=[entropy, reward])
+        row = {"point": str(point), "arm": str(own["arm"].iloc[0]), "seed": own["seed"].iloc[0]}
+        rows.append(row | _point_summary(wide[entropy].dropna(), wide[reward].dropna(), wide))
+    return pd.DataFrame(rows)
+
+
+def _point_summary(entropy: pd.Series, reward: pd.Series, wide: pd.DataFrame) -> dict[str, float]:
+    summary = {"time_to_collapse": math.nan, "plateau_entropy": math.nan, "steps_to_90": math.nan, "gain": math.nan}
+    if entropy.size:
+        summary["time_to_collapse"] = time_to_collapse(entropy.index, entropy)
+        summary["plateau_entropy"] = plateau(entropy)
+    if reward.size:
+        summary["steps_to_90"] = steps_to_gain(reward.index, reward)
+        summary["gain"] = plateau(reward) - float(reward.iloc[:5].mean())
+    try:
+        law = fit_entropy_law(*(smooth(wide[name], 9) for name in wide))
+    except ValueError:
+        law = EntropyLaw(*(math.nan,) * 4, 0)
+    return summary | {"law_a": law.a, "law_b": law.b, "law_r2": law.r2, "law_ceiling": law.ceiling}
+
+
+def _curve(steps: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
+    x, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
+    whole = np.isfinite(y)
+    if x.shape != y.shape or not whole.any():
+        raise ValueError("a curve needs as many steps as values, and one finite value")
+    return x[whole], y[whole]
