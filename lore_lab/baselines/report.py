@@ -1,0 +1,49 @@
+"""Every baseline on a source: fitted on train, measured on the test splits and as rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from sklearn.metrics import accuracy_score, f1_score
+
+from lore_lab.baselines import BASELINES
+from lore_lab.data.example import Source, Split
+from lore_lab.evaluate.ranking import by_query, frames, random_ndcg, summary
+
+
+def measure(
+    source: Source,
+    visible_fields: Sequence[str],
+    splits: Sequence[Split] = ("validation", "wild"),
+    train: int | None = None,
+    test: int | None = None,
+    k: int = 10,
+) -> pd.DataFrame:
+    """One row a split and baseline: accuracy, macro_f1, and the means of evaluate.ranking.by_query where a query has an answer.
+
+    train, test: pairs read of train and of each test split (needed where a split has no end). `random` is a shuffled ranking.
+    """
+    fitted = list(source.examples("train", 0, train))
+    judges = {name: fit(fitted, visible_fields, len(source.grades)) for name, fit in BASELINES.items()}
+    rows = []
+    for split in splits:
+        examples = list(source.examples(split, 0, test))
+        if not examples:
+            continue
+        gold = [example.gold for example in examples]
+        for name, judge in judges.items():
+            grades, scores = judge.predict(examples)
+            accuracy, macro = accuracy_score(gold, grades), f1_score(gold, grades, average="macro", zero_division=0)
+            row = {"split": split, "baseline": name, "pairs": len(examples), "accuracy": accuracy, "macro_f1": macro}
+            rows.append(row | summary(by_query(*frames(examples, scores), source.relevant_from, k)))
+        qrels, _ = frames(examples, [0.0] * len(examples))
+        rows.append(
+            {
+                "split": split,
+                "baseline": "random",
+                "pairs": len(examples),
+                f"ndcg@{k}": random_ndcg(qrels, source.relevant_from, k),
+            }
+        )
+    return pd.DataFrame(rows).set_index(["split", "baseline"])
