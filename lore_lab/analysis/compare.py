@@ -69,9 +69,7 @@ def compare(runs: pd.DataFrame, baseline: str, metric: str = "eval/macro_f1", *,
     return table
 
 
-def subset_effects(
-    runs: pd.DataFrame, arm: str, baseline: str, metric: str = "eval/macro_f1", *, missing: str = "drop"
-) -> pd.DataFrame:
+def subset_effects(runs: pd.DataFrame, arm: str, baseline: str, metric: str = "eval/macro_f1", *, missing: str = "drop") -> pd.DataFrame:
     """The same difference on every subset that has the metric (eval/visual/macro_f1 ...): subset, seeds, difference, low, high.
 
     Exploratory: the intervals are plain 95 % ones, not corrected for their number.
@@ -84,9 +82,7 @@ def subset_effects(
         pairs = pairs_of(runs, find_arm(runs, arm), find_arm(runs, baseline), column, missing) if match else None
         if match and pairs and pairs.seeds:
             estimate = t_interval(pairs.differences)
-            rows.append(
-                {"subset": match[1], "seeds": estimate.n, "difference": estimate.mean, "low": estimate.low, "high": estimate.high}
-            )
+            rows.append({"subset": match[1], "seeds": estimate.n, "difference": estimate.mean, "low": estimate.low, "high": estimate.high})
     return pd.DataFrame(rows, columns=["subset", "seeds", "difference", "low", "high"])
 
 

@@ -62,9 +62,7 @@ def headline_curves(names: Sequence[str]) -> list[str]:
     return [name for name in found if name]
 
 
-def time_to_collapse(
-    steps: ArrayLike, entropy: ArrayLike, *, share: float = 0.2, start: int = 5, window: int = 5, hold: int = 5
-) -> float:
+def time_to_collapse(steps: ArrayLike, entropy: ArrayLike, *, share: float = 0.2, start: int = 5, window: int = 5, hold: int = 5) -> float:
     """The first step from which the smoothed entropy stays under `share` of its start for at least `hold` logged steps.
 
     The start is the mean of the first `start` values. inf when it never happens (also when the run ends before `hold` steps).

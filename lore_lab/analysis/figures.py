@@ -65,9 +65,7 @@ def plot_curves(
         axis.tick_params(labelsize=9)
     handles, texts = axes[0].get_legend_handles_labels()
     note = "" if len(arms) <= MOST_ARMS else f"the first {MOST_ARMS} of {len(arms)} arms; "
-    figure.legend(
-        handles, texts, loc="outside lower center", ncols=min(3, max(1, len(texts))), fontsize=9, frameon=False, handlelength=3
-    )
+    figure.legend(handles, texts, loc="outside lower center", ncols=min(3, max(1, len(texts))), fontsize=9, frameon=False, handlelength=3)
     heading = f"{title}  ({note}line: mean, band: range of seeds)" if title else note.removesuffix("; ")
     figure.suptitle(heading, fontsize=11, x=0.01, ha="left")
     return figure

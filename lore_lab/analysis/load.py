@@ -65,7 +65,7 @@ def load_curves(runs: pd.DataFrame, names: Iterable[str] | None = None, root: st
     if not tables:
         return pd.DataFrame({"point": [], "arm": [], "seed": [], "step": [], "name": [], "value": []})
     repeat = np.repeat(np.asarray(owners), [table.num_rows for table in tables])
-    curves = pa.concat_tables(tables).unify_dictionaries().to_pandas()
+    curves: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
     curves.insert(0, "seed", runs["seed"].array.take(repeat))
     curves.insert(0, "arm", pd.Categorical(runs["arm"], categories=runs["arm"].unique()).take(repeat))
     curves.insert(0, "point", pd.Categorical(runs["point"], categories=runs["point"].unique()).take(repeat))
@@ -135,7 +135,7 @@ def short_names(arms: Iterable[str]) -> dict[str, str]:
 
 def find_arm(runs: pd.DataFrame, wanted: str) -> str:
     """The arm called `wanted`, or the only one that has all of its overrides. Raises KeyError naming the arms there are."""
-    arms = list(runs["arm"].unique())
+    arms = [str(arm) for arm in runs["arm"].unique()]
     if wanted in arms:
         return wanted
     holders = [arm for arm in arms if set(wanted.split()) <= set(arm.split(" "))]
@@ -181,9 +181,10 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_bytes())
+        content: dict[str, Any] = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    return content
 
 
 def _stage_curves(root: Path, stage: str, key: str, keep: pa.Array | None) -> pa.Table | None:

@@ -64,17 +64,12 @@ def t_test(values: ArrayLike, null: float = 0.0) -> tuple[float, float]:
     shift = float(x.mean()) - null
     if x.size < 2:
         return 1.0, 1.0
-    sd = spread(x)
-    if sd == 0:
-        t = 0.0 if abs(shift) <= 1e-12 else math.copysign(math.inf, shift)
-    else:
-        t = shift / (sd / math.sqrt(x.size))
+    error = spread(x) / math.sqrt(x.size)
+    t = shift / error if error else 0.0 if abs(shift) <= 1e-12 else math.copysign(math.inf, shift)
     return float(stdtr(x.size - 1, t)), float(stdtr(x.size - 1, -t))
 
 
-def paired_differences(
-    arm: Mapping[int, float], baseline: Mapping[int, float], *, missing: str = "error", name: str = "the arm"
-) -> Pairs:
+def paired_differences(arm: Mapping[int, float], baseline: Mapping[int, float], *, missing: str = "error", name: str = "the arm") -> Pairs:
     """Differences of two metrics by seed, seeds in order.
 
     A seed that only one side has, or whose value is not finite, is an error that names it (missing="error") or is left out and
@@ -169,9 +164,7 @@ def power_equivalence(margin: float, sd: float, n: int, level: float = 0.05) -> 
     return max(0.0, 2 * power_difference(margin, sd, n, level) - 1)
 
 
-def seeds_to_settle(
-    sd: float, smallest_effect: float, *, level: float = 0.05, power: float = 0.8, most: int = 1000
-) -> int | None:
+def seeds_to_settle(sd: float, smallest_effect: float, *, level: float = 0.05, power: float = 0.8, most: int = 1000) -> int | None:
     """Seeds at which the verdict is reached with probability `power`, if the truth is either 0 or the smallest effect, at
     spread `sd`.
 

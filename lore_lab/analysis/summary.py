@@ -108,9 +108,7 @@ def arm_table(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for arm, own in runs.groupby("arm", sort=False):
         cells = {"arm": names[str(arm)], "seeds": f"{(own['state'] == 'done').sum()}/{len(own)}"}
-        cells |= {
-            short: _estimate(arm_estimate(runs, str(arm), column), short == "macro_f1") for short, column in metrics.items()
-        }
+        cells |= {short: _estimate(arm_estimate(runs, str(arm), column), short == "macro_f1") for short, column in metrics.items()}
         if "macro_f1" in metrics and runs["arm"].nunique() > 1:
             pairs = pairs_of(runs, str(arm), first, metrics["macro_f1"], "drop") if arm != first else None
             enough = pairs is not None and len(pairs.seeds) >= 2
@@ -186,7 +184,6 @@ def _rich_table(title: str, frame: pd.DataFrame, caption: str | None) -> Table:
 def _markdown_table(frame: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
     lines += [
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
-        for row in frame.itertuples(index=False)
+        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in frame.itertuples(index=False)
     ]
     return "\n".join(lines)

@@ -41,9 +41,7 @@ def write_sweep(
             overrides += [f"seed={seed}"] if "seed" in axes else []
             arm = axes[names[0]].index(choice[0]) if names else 0
             weights = (model_bytes or {}).get(choice[0] if choice else "", f"{overrides}")
-            points.append(
-                write_point(root, overrides, int(seed), arm, effect, steps, examples, extra_curves, f"{weights} {seed}", clip)
-            )
+            points.append(write_point(root, overrides, int(seed), arm, effect, steps, examples, extra_curves, f"{weights} {seed}", clip))
     record = {
         "sweep": sweep,
         "command": "python train.py -m " + " ".join(f"{axis}={','.join(values)}" for axis, values in axes.items()),
@@ -155,9 +153,7 @@ def write_eval(root: Path, key: str, policy: str, seed: int, examples: int, accu
                 "reasoning_tokens": 15,
             }
         )
-    pq.write_table(
-        pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False), root / "store" / "eval" / key / "predictions.parquet"
-    )
+    pq.write_table(pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False), root / "store" / "eval" / key / "predictions.parquet")
 
 
 def long_table(columns: dict[str, np.ndarray]) -> pa.Table:

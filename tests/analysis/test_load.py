@@ -14,11 +14,14 @@ from lore_lab.tracking.local import CurveWriter
 
 def test_runs_have_a_row_per_point_and_a_column_per_axis_and_metric(tree: Path) -> None:
     runs = load_runs(tree, "s1")
-    assert len(runs) == 10 and set(runs["state"]) == {"done"} and set(runs["sweep"]) == {"s1"}
+    assert len(runs) == 10
+    assert set(runs["state"]) == {"done"}
+    assert set(runs["sweep"]) == {"s1"}
     assert list(runs["seed"]) == [0, 1, 2, 3, 4] * 2
     assert runs["rl.clip_high"].tolist() == [0.2] * 5 + [0.28] * 5
     assert list(runs["arm"].unique()) == ["rl.clip_high=0.2", "rl.clip_high=0.28"]
-    assert runs["eval/macro_f1"].notna().all() and "eval/visual/macro_f1" in runs
+    assert runs["eval/macro_f1"].notna().all()
+    assert "eval/visual/macro_f1" in runs
     assert len(load_runs(tree)) == 10
 
 
@@ -26,14 +29,16 @@ def test_a_point_without_the_override_takes_the_axis_from_its_config(tmp_path: P
     write_sweep(tmp_path, {"seed": ["0"]})
     write_sweep(tmp_path, {"rl.clip_high": ["0.28"], "seed": ["0"]}, sweep="s2")
     runs = load_runs(tmp_path).set_index("arm")
-    assert runs.loc["default", "rl.clip_high"] == 0.2 and runs.loc["rl.clip_high=0.28", "rl.clip_high"] == 0.28
+    assert runs.loc["default", "rl.clip_high"] == 0.2
+    assert runs.loc["rl.clip_high=0.28", "rl.clip_high"] == 0.28
 
 
 def test_curves_are_those_of_the_points_own_stages(tree: Path) -> None:
     runs = load_runs(tree, "s1")
     curves = load_curves(runs, ["rl/entropy", "sft/loss"])
     assert list(curves.columns) == ["point", "arm", "seed", "step", "name", "value"]
-    assert curves.groupby(["point", "name"], observed=True).size().eq(40).all() and len(curves) == 10 * 2 * 40
+    assert curves.groupby(["point", "name"], observed=True).size().eq(40).all()
+    assert len(curves) == 10 * 2 * 40
     assert set(load_curves(runs)["name"]) > {"rl/entropy", "rl/clip_ratio/high_mean"}
     assert load_curves(runs, ["no/such"]).empty
 
@@ -57,12 +62,15 @@ def test_a_point_that_never_started_is_queued_and_a_running_one_shows_its_curves
     runs = load_runs(tmp_path, "s1")
     assert list(runs["state"]) == ["queued", "running"]
     curves = load_curves(runs)
-    assert curves["value"].iloc[0] == 9.0 and 2.0 in set(curves["value"]) and set(curves["arm"]) == {"rl.clip_high=0.28"}
+    assert curves["value"].iloc[0] == 9.0
+    assert 2.0 in set(curves["value"])
+    assert set(curves["arm"]) == {"rl.clip_high=0.28"}
 
 
 def test_an_empty_root_gives_an_empty_table_and_a_wrong_sweep_names_the_right_ones(tmp_path: Path, tree: Path) -> None:
     runs = load_runs(tmp_path)
-    assert runs.empty and {"point", "arm", "seed", "state"} <= set(runs.columns)
+    assert runs.empty
+    assert {"point", "arm", "seed", "state"} <= set(runs.columns)
     assert load_curves(runs).empty
     with pytest.raises(FileNotFoundError, match="s1"):
         load_runs(tree, "nope")

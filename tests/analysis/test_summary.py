@@ -33,9 +33,11 @@ def test_a_sweep_is_summarised_into_three_files_and_a_table(tree: Path) -> None:
     summary = summarise_sweep(tree, "s1")
     assert (summary.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     table = pd.read_csv(summary.folder / "table.csv")
-    assert len(table) == 10 and {"arm", "seed", "eval/macro_f1", "note"} <= set(table.columns)
+    assert len(table) == 10
+    assert {"arm", "seed", "eval/macro_f1", "note"} <= set(table.columns)
     assert "macro_f1 difference" in (summary.folder / "table.md").read_text()
-    assert "rl.clip_high=0.28" in _printed(summary) and not summary.notes
+    assert "rl.clip_high=0.28" in _printed(summary)
+    assert not summary.notes
     runs = load_runs(tree, "s1").pivot(index="seed", columns="arm", values="eval/macro_f1")
     low = t_interval(runs["rl.clip_high=0.28"] - runs["rl.clip_high=0.2"]).low
     assert f"{low:+.3f}" in _printed(summary)
@@ -54,7 +56,8 @@ def test_failed_and_queued_points_are_listed_and_the_rest_summarised(tmp_path: P
     (tmp_path / "points" / points[4] / "point.json").unlink()
     summary = summarise_sweep(tmp_path, "s1")
     assert summary.failed == [("rl.clip_high=0.28", "2", "ValueError: [red]boom", f"points/{points[5]}/log.txt")]
-    assert "[red]boom" in _printed(summary) and "queued" in _printed(summary)
+    assert "[red]boom" in _printed(summary)
+    assert "queued" in _printed(summary)
     assert summary.arms["seeds"].tolist() == ["3/3", "1/3"]
     assert summary.arms["macro_f1 difference"].tolist() == ["", ""]
 
@@ -68,7 +71,8 @@ def test_nothing_finished_yet_is_no_error(tmp_path: Path) -> None:
 def test_clip_ratios_that_are_all_zero_are_marked_when_a_clip_axis_is_swept(tmp_path: Path) -> None:
     points = write_sweep(tmp_path / "a", CLIP, clip=0.0)
     notes = realised_effect(load_runs(tmp_path / "a", "s1"))
-    assert set(notes) == set(points) and "clip_high" in notes[points[0]][0]
+    assert set(notes) == set(points)
+    assert "clip_high" in notes[points[0]][0]
     write_sweep(tmp_path / "b", {"rl.lr": ["1", "2"]}, clip=0.0)
     assert not realised_effect(load_runs(tmp_path / "b", "s1"))
 
@@ -76,7 +80,8 @@ def test_clip_ratios_that_are_all_zero_are_marked_when_a_clip_axis_is_swept(tmp_
 def test_identical_weights_are_marked_with_the_arm_they_equal(tmp_path: Path) -> None:
     points = write_sweep(tmp_path, CLIP, model_bytes={"0.2": "same", "0.28": "same"})
     notes = realised_effect(load_runs(tmp_path, "s1"))
-    assert notes[points[0]] == ["same weights as rl.clip_high=0.28"] and notes[points[3]] == ["same weights as rl.clip_high=0.2"]
+    assert notes[points[0]] == ["same weights as rl.clip_high=0.28"]
+    assert notes[points[3]] == ["same weights as rl.clip_high=0.2"]
     summary = summarise_sweep(tmp_path, "s1")
     assert summary.points["note"].str.contains("same weights").all()
 
@@ -97,9 +102,12 @@ def test_compare_pairs_by_seed_and_names_what_is_missing(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"seed 1: no finished value for 'rl.clip_high=0\.28'"):
         compare(runs, "rl.clip_high=0.2")
     row = compare(runs, "rl.clip_high=0.2", missing="drop").iloc[0]
-    assert row["seeds"] == 2 and row["difference"] == pytest.approx(row["value"] - row["baseline"]) and "seed 1" in row["dropped"]
+    assert row["seeds"] == 2
+    assert row["difference"] == pytest.approx(row["value"] - row["baseline"])
+    assert "seed 1" in row["dropped"]
 
 
 def test_effects_by_subset(tree: Path) -> None:
     effects = subset_effects(load_runs(tree), "rl.clip_high=0.28", "rl.clip_high=0.2")
-    assert set(effects["subset"]) == {"general", "hard", "visual", "rule"} and (effects["low"] < effects["high"]).all()
+    assert set(effects["subset"]) == {"general", "hard", "visual", "rule"}
+    assert (effects["low"] < effects["high"]).all()
