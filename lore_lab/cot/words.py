@@ -1,0 +1,40 @@
+"""Wordings shared by the recipes and the parser, and the cleaning that keeps data from posing as structure."""
+
+from __future__ import annotations
+
+import re
+
+from lore_lab.data.example import Need, Verdict
+
+#: section markers, in the one order they may come
+SECTIONS = ("needs", "know", "seen", "path", "rules")
+VERDICTS: dict[Verdict, tuple[str, ...]] = {
+    "match": ("match", "fits", "agrees"),
+    "miss": ("miss", "differs", "conflicts"),
+    "unknown": ("unknown", "unclear", "unstated"),
+}
+MEANS = ("means", "stands-for", "is-for")  #: between a query's words and their meaning; one token each for the parser
+NOTHING = ("none", "nothing")
+_OUTSIDE = re.compile(r"[^a-z0-9.+&' -]+")
+#: words that would state a grade or open an answer; data may hold them, reasoning may not
+_GRADES = re.compile(r"\b(answer|irrelevant|mismatch|related|excellent|grade|label|l[1-4])\b")
+
+
+def clean(text: str) -> str:
+    """`text` as harmless lower-case words: no markers, separators, line breaks or grade words. Never empty."""
+    words = _OUTSIDE.sub(" ", text.lower())
+    words = _GRADES.sub(" ", words)
+    kept = [word for word in words.split() if word not in MEANS and word not in NOTHING]
+    while kept and kept[0] in ("not", "is", "as"):
+        kept.pop(0)
+    return " ".join(kept) or "blank"
+
+
+def clean_name(text: str) -> str:
+    """A dimension or rule name as a single harmless word."""
+    return clean(text).replace(" ", "_").strip("._'&+-") or "blank"
+
+
+def wanted(need: Need) -> str:
+    """The meaning of a need: its value, excluded or not."""
+    return f"not {clean(need.value)}" if need.negated else clean(need.value)

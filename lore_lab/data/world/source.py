@@ -1,0 +1,124 @@
+"""The world as a Source: any example by (split, index), nothing held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lore_lab.config.world import WorldConfig
+from lore_lab.data.example import Capability, Example, Split
+from lore_lab.data.world.draws import Draw, number
+from lore_lab.data.world.items import Card, CardMaker, Item, ItemMaker
+from lore_lab.data.world.judge import Judge, Verdictum
+from lore_lab.data.world.queries import Query, QueryMaker
+from lore_lab.data.world.rules import Rule
+from lore_lab.data.world.tables import load_tables
+from lore_lab.data.world.texts import TextMaker
+
+GRADES = ("irrelevant", "mismatch", "related", "excellent")
+FIXED = 1000  #: pairs of every test split, whatever the training size
+POOL_OF: dict[Split, str] = {"train": "train", "validation": "validation", "unseen": "unseen"}  #: all others: "test"
+BENCHMARK: tuple[Capability, ...] = ("general", "hard", "visual", "rule")
+PATIENCE = 2000  #: draws after which a benchmark pair gives up its grade
+
+
+class WorldSource:
+    """The embedded simulator. Implements `lore_lab.data.example.Source`.
+
+    Deterministic by (config.seed, split, index): the same bytes on every machine, in any order of access, in constant memory.
+    Raises ValueError for a split it does not have.
+    """
+
+    name = "world"
+    grades = GRADES
+    relevant_from = 2
+
+    def __init__(self, config: WorldConfig) -> None:
+        self.config = config
+        self.tables = load_tables(config.profile, config.seed)
+        self._queries = QueryMaker(config, self.tables)
+        self._items = ItemMaker(self.tables)
+        self._cards = CardMaker(config, self.tables)
+        self._judge = Judge(self.tables)
+        self._draw = Draw()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rule book in precedence order."""
+        return self._judge.book.rules
+
+    @property
+    def rule_texts(self) -> dict[str, str]:
+        """Rule id -> the sentence that states it, in precedence order."""
+        return {rule.id: rule.text for rule in self.rules}
+
+    def size(self, split: Split) -> int:
+        """Examples in `split`: the configured sizes, 1,000 for each test split."""
+        if split in ("wild", "unseen", *BENCHMARK):
+            return FIXED
+        if split not in ("train", "validation"):
+            raise ValueError(f"the world has no split {split!r}; it has train, validation, wild, unseen, {', '.join(BENCHMARK)}")
+        return self.config.size if split == "train" else self.config.validation_size
+
+    def examples(self, split: Split, start: int = 0, stop: int | None = None) -> Iterator[Example]:
+        """Examples `start <= index < stop` of `split`; a `stop` beyond its size (or None) ends there."""
+        end = self.size(split)
+        for index in range(start, end if stop is None else min(stop, end)):
+            yield self.example(split, index)
+
+    def example(self, split: Split, index: int) -> Example:
+        """One example, by itself. The index may lie beyond the split's size: the generator has no end."""
+        query, item, card, verdict = self._pair(split, index)
+        return Example(
+            id=f"{split}-{index}", query_id=query.id, item_id=f"i{number(self.config.seed, 'item', split, index):016x}",
+            query=query.text, item=card.fields, label=self._annotate(verdict.grade), gold=verdict.grade,
+            difficulty=verdict.difficulty, capability=verdict.capability, frequency=query.frequency,
+            query_fields={"knowledge": query.notes}, facts=verdict.facts,
+        )  # fmt: skip
+
+    def item(self, split: Split, index: int) -> Item:
+        """What is true of the item of one example, for drawing its image."""
+        return self._pair(split, index)[1]
+
+    def texts(self, count: int) -> Iterator[str]:
+        """`count` unlabelled texts: item cards, captions, queries spelled out, notes, rule sentences."""
+        return TextMaker(self.config, self.tables, self.rules, self.free_pair).texts(count)
+
+    def free_pair(self, index: int) -> tuple[Query, Card]:
+        """A query of the training pool and the card of an item, for texts. Apart from every split's examples."""
+        self._draw.seed(number(self.config.seed, "texts", index))
+        query = self._queries.draw(self._draw, "train")
+        return query, self._cards.write(self._draw, self._items.draw(self._draw, query, everything=False))
+
+    def report(self) -> dict[str, Any]:
+        """Nothing is read, repaired or dropped: the world's own dimensions."""
+        tables = self.tables
+        return {
+            "source": self.name, "profile": self.config.profile, "seed": self.config.seed, "repaired": 0, "dropped": 0,
+            "categories": len(tables.categories), "brands": len(tables.brands), "rules": len(self.rules),
+            "knowledge": len(tables.knowledge) + len(tables.substitutes),
+        }  # fmt: skip
+
+    def _pair(self, split: Split, index: int) -> tuple[Query, Item, Card, Verdictum]:
+        """Draw one pair; leaves the generator where the annotator takes over."""
+        draw, pool, everything = self._draw, POOL_OF.get(split, "test"), split == "unseen"
+        self.size(split)
+        target = index % len(GRADES)  # benchmark subsets hold every grade equally often
+        for attempt in range(PATIENCE):
+            draw.seed(number(self.config.seed, split, index, attempt))
+            query = self._queries.draw(draw, pool)
+            item = self._items.draw(draw, query, everything)
+            card = self._cards.write(draw, item)
+            verdict = self._judge.judge(query, item, card.evidence)
+            if split not in BENCHMARK or (verdict.capability == split and verdict.grade == target):
+                return query, item, card, verdict
+        raise RuntimeError(f"no {split} pair of grade {GRADES[target]} in {PATIENCE} draws: the profile is too poor for this subset")
+
+    def _annotate(self, gold: int) -> int:
+        """What an annotator says: at the configured rate a neighbouring grade, mostly the one above. The ends have one neighbour."""
+        if self._draw.random() >= self.config.label_noise_rate:
+            return gold
+        up = self._draw.random() < self.config.optimistic_share
+        if gold == 0:
+            return 1
+        return gold + 1 if up and gold < len(GRADES) - 1 else gold - 1
