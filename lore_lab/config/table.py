@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lore_lab.config.fields import setting
 
@@ -151,7 +151,8 @@ def read_config(name: str, **values: Any) -> TableConfig:
     layers = [OmegaConf.structured(TableConfig)]
     for layer in dict.fromkeys(("table", name)):
         node = OmegaConf.load(folder / f"{layer}.yaml")
-        node.pop("defaults")  # type: ignore[union-attr]
+        assert isinstance(node, DictConfig)
+        node.pop("defaults")
         layers.append(node)
     root = OmegaConf.create()  # the files refer to their own values as data.*
     root.data = OmegaConf.merge(*layers)

@@ -45,9 +45,7 @@ class CatalogueSource:
         self.grades, self.relevant_from = labels.grades, labels.relevant_from
         self._table = products_table(config)
         if not set(config.catalogue.dimensions) & set(config.products.fields):
-            raise TableError(
-                f"data.catalogue.dimensions={config.catalogue.dimensions} has none of the fields in data.products.fields"
-            )
+            raise TableError(f"data.catalogue.dimensions={config.catalogue.dimensions} has none of the fields in data.products.fields")
 
     @cached_property
     def _store(self) -> Store:
@@ -77,9 +75,7 @@ class CatalogueSource:
         """Products that have a trait."""
         count = self._one("SELECT count(*) FROM anchors")[0]
         if count < 2:
-            raise TableError(
-                f"{self._table.paths[0].name}: {count} of {self._table.rows} products have an attribute to draw needs from"
-            )
+            raise TableError(f"{self._table.paths[0].name}: {count} of {self._table.rows} products have an attribute to draw needs from")
         return int(count)
 
     def size(self, split: Split) -> int | None:
@@ -126,11 +122,7 @@ class CatalogueSource:
         for name in self.config.catalogue.dimensions:
             text = fields.get(name, "")
             parts = [part.partition(":") for part in _PARTS.split(text)]
-            named = {
-                dimension.strip(): value.strip()
-                for dimension, colon, value in parts
-                if colon and dimension.strip() and value.strip()
-            }
+            named = {dimension.strip(): value.strip() for dimension, colon, value in parts if colon and dimension.strip() and value.strip()}
             if named:
                 traits |= named
             elif text:
@@ -190,9 +182,7 @@ class CatalogueSource:
         shared = rng.choice(needs)
         sql = "SELECT number FROM traits WHERE dimension = ? AND value = ? AND number >= ? ORDER BY number LIMIT ?"
         begin = self._anchor(rng)
-        found = [
-            row[0] for row in self._db.execute(sql, (shared.dimension, shared.value, begin, _NEARBY)) if row[0] not in chosen
-        ]
+        found = [row[0] for row in self._db.execute(sql, (shared.dimension, shared.value, begin, _NEARBY)) if row[0] not in chosen]
         rng.shuffle(found)
         differing = (n for n in found if any(self._verdict(need, self._traits(self._item(n)[1])) != "match" for need in needs))
         return next(differing, found[0] if found else None)

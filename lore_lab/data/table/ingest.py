@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lore_lab.config.table import TableConfig
+from lore_lab.config.table import ProblemsConfig, TableConfig
 from lore_lab.data.leaks import normalise_query
 from lore_lab.data.table.fields import STANDARD, FieldMap, as_text
 from lore_lab.data.table.labels import Labels, UnknownLabelError, combine, disagreement
@@ -44,7 +44,7 @@ class Table:
         self.problems = Problems(config.problems)
         self.paths = find_files(Path(config.path), file)
         self.where = {column: set(map(str, values)) for column, values in (where or {}).items()}
-        self.needed = dict(needed) | {column: f"data.{role}.where" for column in self.where}
+        self.needed = dict(needed) | dict.fromkeys(self.where, f"data.{role}.where")
         self.map = FieldMap(fields or {})
         self.rows = self.filtered = 0
         self._check(guess=fields is not None and not fields and not config.products.file)
@@ -53,16 +53,14 @@ class Table:
         for path in self.paths:
             # what is wrong with single rows is counted when they are read
             columns, _ = open_records(path, self.layout, lambda column: False, Problems(_silent(self.problems)))
-            if guess and not self.map.spec:
-                self.map = FieldMap({name: [name] for name in STANDARD if name in columns})
-                if not self.map.spec:
-                    raise TableError(
-                        f"{path.name} has no column named {', '.join(STANDARD)}; name them in data.{self.role}.fields"
-                    )
             for column, key in self.needed.items():
                 if column not in columns:
                     hint = "; is data.encoding right?" if any(set(name) & {DAMAGE, "\0"} for name in columns) else ""
                     raise TableError(f"{path.name} has no column {column!r} ({key}){nearest(column, columns)}{hint}")
+            if guess and not self.map.spec:
+                self.map = FieldMap({name: [name] for name in STANDARD if name in columns})
+                if not self.map.spec:
+                    raise TableError(f"{path.name} has no column named {', '.join(STANDARD)}; name them in data.{self.role}.fields")
             for name, column in self.map.missing(columns):
                 detail = f"no column {column!r} (data.{self.role}.fields.{name}){nearest(column, columns)}"
                 self.problems.meet("missing_column", path.name, detail, drops=0)
@@ -91,18 +89,19 @@ class Table:
         return False
 
     def report(self) -> dict[str, Any]:
+        """rows = filtered + dropped of all problems + what went on."""
+        unreadable = sum(self.problems.found[kind].count for kind in ("malformed", "long_line"))
         return {
             "files": [path.name for path in self.paths],
-            "rows": self.rows,
+            "rows": self.rows + unreadable,
             "filtered": self.filtered,
             "problems": self.problems.report(),
         }
 
 
-def _silent(problems: Problems) -> Any:
-    from lore_lab.config.table import ProblemsConfig
-
-    return ProblemsConfig(**{kind: "drop" for kind in problems.found}, max_row=1, examples=0)
+def _silent(problems: Problems) -> ProblemsConfig:
+    """Policies under which nothing stops."""
+    return ProblemsConfig(**dict.fromkeys(problems.found, "drop"), max_row=1, examples=0)
 
 
 def products_table(config: TableConfig) -> Table:
@@ -134,7 +133,7 @@ class Ingest:
             named["query"] = pairs.query
         needed = {column: f"data.pairs.{key}" for key, column in named.items() if column}
         if not raters.file:
-            needed |= {column: "data.raters.columns" for column in raters.columns}
+            needed |= dict.fromkeys(raters.columns, "data.raters.columns")
         self.pairs = Table("pairs", config, pairs.file, needed, pairs.fields, pairs.where)
         self.tables = {"pairs": self.pairs}
         if config.products.file:
@@ -144,7 +143,7 @@ class Ingest:
             self.tables["queries"] = Table("queries", config, config.queries.file, columns)
         if raters.file:
             columns = {pairs.query: "data.pairs.query", str(pairs.item_id): "data.pairs.item_id"}
-            columns |= {column: "data.raters.columns" for column in raters.columns}
+            columns |= dict.fromkeys(raters.columns, "data.raters.columns")
             self.tables["raters"] = Table("raters", config, raters.file, columns)
         self.place_of = lru_cache(65536)(self._place_of)  # rows of a query usually stand together
 
@@ -162,9 +161,7 @@ class Ingest:
         self._find_twins(store)
         stop({role: table.problems for role, table in self.tables.items()})
         if not store.one("SELECT 1 FROM raw LIMIT 1"):
-            raise TableError(
-                f"{self.pairs.paths[0].name}: no pair is left of {self.pairs.rows} rows ({self.pairs.filtered} filtered out)"
-            )
+            raise TableError(f"{self.pairs.paths[0].name}: no pair is left of {self.pairs.rows} rows ({self.pairs.filtered} filtered out)")
         store.arrange()
 
     # --- joined tables
@@ -333,7 +330,8 @@ class Ingest:
             rows, examples = store.twins(contradictory, max(1, problems.shown))
             for twin in examples:
                 other = " with another label" if contradictory else ""
-                detail = f"query {twin.query[:60]!r}, item {twin.item_id!r} stands at {self._name(twin.first_file, twin.first_row)}{other}"
+                first = self._name(twin.first_file, twin.first_row)
+                detail = f"query {twin.query[:60]!r}, item {twin.item_id!r} stands at {first}{other}"
                 problems.meet(kind, self._name(twin.file, twin.row), detail)
             if rows > len(examples):
                 problems.meet(kind, "", "", rows - len(examples), rows - len(examples))

@@ -28,9 +28,7 @@ class Labels:
         if config.mapping and self.cuts:
             raise TableError("data.labels has both a mapping and cuts: a label is either a name or a score")
         if self.cuts and (len(self.cuts) != len(self.grades) - 1 or sorted(set(self.cuts)) != self.cuts):
-            raise TableError(
-                f"data.labels.cuts={self.cuts} must be {len(self.grades) - 1} ascending numbers, one fewer than grades"
-            )
+            raise TableError(f"data.labels.cuts={self.cuts} must be {len(self.grades) - 1} ascending numbers, one fewer than grades")
         self.relevant_from = self._grade(config.relevant_from, "data.labels.relevant_from")
         names = config.mapping or {name: name for name in self.grades} | {str(i): name for i, name in enumerate(self.grades)}
         self.values = {value: self._grade(name, f"data.labels.mapping.{value}") for value, name in names.items()}

@@ -97,9 +97,7 @@ def find_files(root: Path, pattern: str | None) -> list[Path]:
     return found
 
 
-def open_records(
-    path: Path, layout: Layout, wanted: Callable[[str], bool], problems: Problems
-) -> tuple[list[str], Iterator[Record]]:
+def open_records(path: Path, layout: Layout, wanted: Callable[[str], bool], problems: Problems) -> tuple[list[str], Iterator[Record]]:
     """(columns of the file, its records). `wanted` says which columns are needed; columnar formats read no others."""
     kind = layout.format_of(path)
     if kind == "parquet":
@@ -133,10 +131,15 @@ class _Lines:
     """Lines of a text file, none held that is longer than `limit` characters."""
 
     def __init__(self, path: Path, encoding: str, limit: int) -> None:
-        self.path, self.limit, self.number = path, limit, 0
+        self.path, self.limit, self.number, self.used = path, limit, 0, 0
         opener = gzip.open if path.suffix == ".gz" else open
         # undecodable bytes become U+FFFD, which is counted where the cell is used
         self.stream = cast(TextIO, opener(path, "rt", encoding=encoding, errors="replace", newline=""))
+
+    def begin(self) -> int:
+        """Start a row, which may take several lines: the limit holds for all of them. Returns the number of its first line."""
+        self.used = 0
+        return self.number + 1
 
     def __iter__(self) -> _Lines:
         return self
@@ -144,18 +147,22 @@ class _Lines:
     def __next__(self) -> str:
         line = self._read()
         if not line:
-            self.stream.close()
             raise StopIteration
         self.number += 1
-        if len(line) < self.limit or line.endswith(("\n", "\r")):
+        self.used += len(line)
+        whole = len(line) < self.limit or line.endswith(("\n", "\r"))
+        if whole and self.used <= self.limit:
             return line
-        size = len(line)
-        while line and not line.endswith(("\n", "\r")):
+        size, earlier = len(line), self.used - len(line)
+        while line and not whole:
             line = self._read()
             size += len(line)
+            whole = line.endswith(("\n", "\r"))
+        if earlier:
+            raise csv.Error(f"the row has over {self.limit:,} characters")
         raise _LongLineError(f"{size:,} characters, data.problems.max_row is {self.limit:,}")
 
-    def __del__(self) -> None:  # some readers are only asked for their columns
+    def __del__(self) -> None:  # not at the end: a reader in an open quote asks again after it
         self.stream.close()
 
     def _read(self) -> str:
@@ -169,7 +176,7 @@ class _Lines:
 
 def _delimited(path: Path, layout: Layout, delimiter: str, problems: Problems) -> tuple[list[str], Iterator[Record]]:
     lines = _Lines(path, layout.encoding, layout.max_row)
-    # a quote that is never closed swallows rows up to this many characters, then the reader starts afresh on the next line
+    # the limit of a row is kept by _Lines: csv's own, which holds for the whole process, must only not be below it
     csv.field_size_limit(max(csv.field_size_limit(), layout.max_row))
     rows = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if layout.quoting else csv.QUOTE_NONE)
     try:
@@ -184,11 +191,9 @@ def _delimited(path: Path, layout: Layout, delimiter: str, problems: Problems) -
     return columns, _delimited_rows(path.name, columns, rows, lines, problems)
 
 
-def _delimited_rows(
-    file: str, columns: list[str], rows: Iterator[list[str]], lines: _Lines, problems: Problems
-) -> Iterator[Record]:
+def _delimited_rows(file: str, columns: list[str], rows: Iterator[list[str]], lines: _Lines, problems: Problems) -> Iterator[Record]:
     while True:
-        row = lines.number + 1
+        row = lines.begin()
         try:
             cells = next(rows)
         except StopIteration:
@@ -196,12 +201,20 @@ def _delimited_rows(
         except _LongLineError as error:
             problems.meet("long_line", f"{file} row {lines.number}", str(error))
         except csv.Error as error:
-            problems.meet("malformed", f"{file} row {row}", f"{error} (a quote that is never closed?)")
+            problems.meet("malformed", f"{file} row {row}", f"{error}{_span(row, lines.number)}")
         else:
             if len(cells) == len(columns):
                 yield Record(file, row, dict(zip(columns, cells, strict=True)))
             elif cells:  # a blank line is no row
-                problems.meet("malformed", f"{file} row {row}", f"{len(cells)} cells, the header has {len(columns)}")
+                problems.meet(
+                    "malformed",
+                    f"{file} row {row}",
+                    f"{len(cells)} cells, the header has {len(columns)}{_span(row, lines.number)}",
+                )
+
+
+def _span(first: int, last: int) -> str:
+    return f" (lines {first} to {last}: a quote that is never closed?)" if last > first else ""
 
 
 def _json_lines(path: Path, layout: Layout, problems: Problems) -> tuple[list[str], Iterator[Record]]:
@@ -214,6 +227,7 @@ def _json_lines(path: Path, layout: Layout, problems: Problems) -> tuple[list[st
 def _json_rows(path: Path, layout: Layout, problems: Problems) -> Iterator[Record]:
     lines = _Lines(path, layout.encoding, layout.max_row)
     while True:
+        lines.begin()
         try:
             line = next(lines)
         except StopIteration:
@@ -229,9 +243,7 @@ def _json_rows(path: Path, layout: Layout, problems: Problems) -> Iterator[Recor
             problems.meet("malformed", f"{path.name} row {lines.number}", f"not JSON: {error}")
             continue
         if not isinstance(values, dict):
-            problems.meet(
-                "malformed", f"{path.name} row {lines.number}", f"a JSON object was expected, not {type(values).__name__}"
-            )
+            problems.meet("malformed", f"{path.name} row {lines.number}", f"a JSON object was expected, not {type(values).__name__}")
             continue
         if _ESCAPED_SURROGATE.search(line):
             values = _without_lone_surrogates(values)
@@ -297,6 +309,7 @@ def _arrow_rows(file: str, batches: Iterable[pa.RecordBatch | pa.Table], extra: 
 
 def _cells(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     try:
-        return column.to_pylist()
+        cells: list[Any] = column.to_pylist()
+        return cells
     except UnicodeDecodeError:  # Arrow does not check what a writer called text
         return [None if cell is None else cell.decode("utf-8", "replace") for cell in column.cast(pa.binary()).to_pylist()]

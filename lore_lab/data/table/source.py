@@ -20,7 +20,7 @@ from lore_lab.data.table.store import SPLITS, Store
 class TableSource:
     """A Source over CSV, TSV, JSON lines, Parquet or Hugging Face tables.
 
-    Files and columns are checked at construction; rows are read, joined and checked at the first use, into a temporary index on disk.
+    Files and columns are checked at construction; rows are read, joined and checked at the first use, into a temporary index.
     Raises TableError where the tables are not what the config says.
     """
 
@@ -57,9 +57,7 @@ class TableSource:
         stop = count if stop is None else min(stop, count)
         sql = """SELECT p.number, p.query_id, p.item_id, p.query, p.label, p.gold, p.difficulty, p.fields, items.fields
             FROM pairs AS p LEFT JOIN items ON items.id = p.item_id WHERE p.number >= ? AND p.number < ? ORDER BY p.number"""
-        for number, query_id, item_id, query, label, gold, difficulty, own, joined in self._store.rows(
-            sql, (first + start, first + stop)
-        ):
+        for number, query_id, item_id, query, label, gold, difficulty, own, joined in self._store.rows(sql, (first + start, first + stop)):
             item = json.loads(own) | (json.loads(joined) if joined else {})
             difficulty = math.nan if difficulty is None else difficulty
             yield Example(f"{split}-{number - first}", query_id, item_id, query, item, label, gold, difficulty)
@@ -117,13 +115,13 @@ def check_config(config: TableConfig) -> None:
         if name not in SPLITS:
             raise TableError(f"data.split.values.{value}={name!r} is no split{nearest(name, SPLITS)}")
     if pairs.split and not split.values:
-        raise TableError(
-            "data.pairs.split is set: say in data.split.values what its values mean, e.g. {train: train, test: wild}"
-        )
+        raise TableError("data.pairs.split is set: say in data.split.values what its values mean, e.g. {train: train, test: wild}")
     if raters.policy == "published" and not pairs.label:
         raise TableError("data.raters.policy=published needs data.pairs.label; without it use majority, median or first")
     if raters.policy != "published" and not raters.columns:
         raise TableError(f"data.raters.policy={raters.policy} needs data.raters.columns")
+    if raters.columns and not pairs.label and config.problems.unrated == "keep":
+        raise TableError("data.problems.unrated=keep needs data.pairs.label to fall back to")
     for file, column, key in (
         (config.products.file, pairs.item_id, "data.products.file needs data.pairs.item_id"),
         (config.queries.file, pairs.query_id, "data.queries.file needs data.pairs.query_id"),

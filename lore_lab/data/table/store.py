@@ -1,7 +1,7 @@
 """The on-disk index of a table source: one temporary SQLite file, so that memory does not grow with the tables.
 
-Rows arrive in file order in `raw`; `arrange` writes them to `pairs` in the order they are served, so that a range of examples is a
-range of row numbers.
+Rows arrive in file order in `raw`; `arrange` writes them to `pairs` in the order they are served, so that a range of examples
+is a range of row numbers.
 """
 
 from __future__ import annotations
@@ -95,9 +95,8 @@ class Store:
 
     def shared_queries(self, shown: int) -> tuple[int, int, list[tuple[int, int, str, int, int]]]:
         """(queries in several splits, their rows outside the last, examples: file, row, query, split, last split)."""
-        self.db.execute(
-            "CREATE TABLE shared AS SELECT query_key, max(split) AS last FROM raw GROUP BY query_key HAVING min(split) < max(split)"
-        )
+        several = "SELECT query_key, max(split) AS last FROM raw GROUP BY query_key HAVING min(split) < max(split)"
+        self.db.execute(f"CREATE TABLE shared AS {several}")
         self.db.execute("CREATE INDEX shared_key ON shared (query_key)")
         match = "FROM raw JOIN shared USING (query_key) WHERE split < last"
         queries, rows = self.one("SELECT count(*) FROM shared")[0], self.one(f"SELECT count(*) {match}")[0]
@@ -107,7 +106,7 @@ class Store:
         self.db.execute("DELETE FROM raw WHERE split < (SELECT last FROM shared WHERE shared.query_key = raw.query_key)")
 
     def twins(self, contradictory: bool, shown: int) -> tuple[int, list[Twin]]:
-        """(rows, examples) of pairs that stand several times; surplus rows with equal labels, all rows with differing ones."""
+        """(rows, examples) of pairs that stand several times: surplus rows of equal labels, all rows of differing ones."""
         if self.one("SELECT 1 FROM sqlite_master WHERE name = 'twins'") is None:
             self.db.execute(_TWINS)
             self.db.execute("CREATE INDEX twins_pair ON twins (pair)")
@@ -122,9 +121,7 @@ class Store:
     def drop_twins(self, contradictory: bool) -> None:
         """Leave the first of equal rows, none of contradictory ones."""
         which = "labels > 1" if contradictory else "labels = 1 AND raw.seq > twins.first"
-        self.db.execute(
-            f"DELETE FROM raw WHERE seq IN (SELECT raw.seq FROM raw JOIN twins USING (pair, query, item_id) WHERE {which})"
-        )
+        self.db.execute(f"DELETE FROM raw WHERE seq IN (SELECT raw.seq FROM raw JOIN twins USING (pair, query, item_id) WHERE {which})")
 
     def arrange(self) -> None:
         """Fill `pairs` in serving order and close the store for writing."""
