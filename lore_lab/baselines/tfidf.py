@@ -43,7 +43,7 @@ class TfidfRegression:
 
 
 def fit(examples: Sequence[Example], visible_fields: Sequence[str], grades: int) -> TfidfRegression:
-    """Classes are weighted to the same mass, since macro-F1 is what judges are compared on. Raises ValueError without examples."""
+    """Classes weigh the same, since macro-F1 is what judges are compared on. Raises ValueError without examples."""
     if not examples:
         raise ValueError("a baseline needs examples to fit")
     vectoriser = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True, max_features=100_000)

@@ -26,9 +26,7 @@ def expected_grade(probabilities: np.ndarray) -> np.ndarray:
 
 def frames(examples: Iterable[Example], scores: Iterable[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(qrels, run) of examples scored in the same order: the re-ranking of what was rated."""
-    rows = [
-        (example.query_id, example.item_id, example.gold, float(score)) for example, score in zip(examples, scores, strict=True)
-    ]
+    rows = [(example.query_id, example.item_id, example.gold, float(score)) for example, score in zip(examples, scores, strict=True)]
     table = pd.DataFrame(rows, columns=["query_id", "item_id", "grade", "score"])
     return table[["query_id", "item_id", "grade"]], table[["query_id", "item_id", "score"]]
 
@@ -36,10 +34,10 @@ def frames(examples: Iterable[Example], scores: Iterable[float]) -> tuple[pd.Dat
 def by_query(qrels: pd.DataFrame, run: pd.DataFrame, relevant_from: int, k: int = 10) -> pd.DataFrame:
     """One row a query that has an item of positive grade: columns ndcg@k, mrr, recall@k, judged@k.
 
-    nDCG has gain 2^grade - 1 and discount log2(rank + 1); the ideal ranks every rated item of the query. An item is relevant to MRR
-    and recall from grade `relevant_from`; without such an item they are nan. judged@k is the share of the k best that have a grade.
-    A query without a result scores 0. Ties are broken by a hash of the pair, which knows nothing of the label. Raises ValueError
-    where a pair stands twice.
+    nDCG has gain 2^grade - 1 and discount log2(rank + 1); the ideal ranks every rated item of the query. An item is relevant to
+    MRR and recall from grade `relevant_from`; without such an item they are nan. judged@k is the share of the k best that have a
+    grade. A query without a result scores 0. Ties are broken by a hash of the pair, which knows nothing of the label. Raises
+    ValueError where a pair stands twice.
     """
     for name, frame in (("qrels", qrels), ("run", run)):
         if frame.duplicated(["query_id", "item_id"]).any():
@@ -69,7 +67,7 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
     return means | {"queries": float(len(table))}
 
 
-def random_ndcg(qrels: pd.DataFrame, relevant_from: int, k: int = 10, orders: int = 50, seed: int = 0) -> float:
+def random_ndcg(qrels: pd.DataFrame, relevant_from: int, k: int = 10, orders: int = 20, seed: int = 0) -> float:
     """Mean nDCG@k of random orders of the rated items: what a ranking has to beat."""
     generator = np.random.default_rng(seed)
     pairs = qrels[["query_id", "item_id"]]
