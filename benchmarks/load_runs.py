@@ -1,4 +1,4 @@
-"""How long 1,000 points take to load, and whether the time grows linearly: python benchmarks/load_runs.py
+"""How long 1,000 points take to load and to report, and whether the time grows linearly: python benchmarks/load_runs.py
 
 Writes invented runs (one RL stage of 100 steps and 30 curves each) to a temporary folder and reads them back.
 """
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "analy
 
 from fake_tree import write_sweep
 
-from lore_lab.analysis.load import load_curves, load_runs
+from lore_lab.analysis import load_curves, load_runs, write_report
 
 
 def main() -> None:
@@ -31,9 +31,12 @@ def main() -> None:
             some = time.perf_counter()
             everything = load_curves(runs)
             end = time.perf_counter()
+            report = write_report(root, "s1", root / "report.html")
+            written = time.perf_counter()
             print(
                 f"{len(runs)} points: runs {loaded - start:.2f} s, 2 curves {some - loaded:.2f} s ({len(two):,} rows), "
-                f"all curves {end - some:.2f} s ({len(everything):,} rows)"
+                f"all curves {end - some:.2f} s ({len(everything):,} rows), report {written - end:.2f} s ({
+                    report.stat().st_size / 1e6:.1f} MB)"
             )
 
 

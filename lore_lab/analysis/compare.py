@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -24,29 +24,34 @@ def main_metrics(names: Iterable[Hashable]) -> dict[str, str]:
     return found | ({"sft macro_f1": "sft_eval/macro_f1"} if "sft_eval/macro_f1" in columns else {})
 
 
-def by_seed(runs: pd.DataFrame, arm: str, metric: str) -> dict[int, float]:
-    """Seed -> value of `metric` over the finished points of `arm`; a finished point without the metric is nan.
+BySeed = dict[str, dict[int, float]]  #: arm -> seed -> value
 
-    Raises KeyError when the metric was never measured and ValueError when a seed is there twice: the arm then mixes two settings.
+
+def by_seed(runs: pd.DataFrame, metric: str) -> BySeed:
+    """The values of `metric` over the finished points of every arm (empty where none is); a finished point without the metric is nan.
+
+    Raises KeyError when the metric was never measured and ValueError when an arm has a seed twice: it then mixes two settings.
     """
     if metric not in runs:
         raise KeyError(f"no metric {metric!r} (there: {', '.join(c for c in map(str, runs) if '/' in c)[:400]})")
-    own = runs[(runs["arm"] == arm) & (runs["state"] == "done")]
-    twice = own["seed"][own["seed"].duplicated()].tolist()
-    if twice:
-        raise ValueError(f"arm {arm!r} has seed {twice[0]} twice")
-    return {int(seed): float(value) for seed, value in zip(own["seed"], own[metric], strict=True)}
+    values: BySeed = {str(arm): {} for arm in runs["arm"].unique()}
+    done = runs["state"] == "done"
+    for arm, seed, value in zip(runs["arm"][done], runs["seed"][done], runs[metric][done], strict=True):
+        if int(seed) in values[arm]:
+            raise ValueError(f"arm {arm!r} has seed {seed} twice")
+        values[arm][int(seed)] = float(value)
+    return values
 
 
-def pairs_of(runs: pd.DataFrame, arm: str, baseline: str, metric: str, missing: str = "error") -> Pairs:
-    """The paired differences arm - baseline of `metric`."""
-    return paired_differences(by_seed(runs, arm, metric), by_seed(runs, baseline, metric), missing=missing, name=repr(arm))
+def pairs_of(values: BySeed, arm: str, baseline: str, missing: str = "error") -> Pairs:
+    """The paired differences arm - baseline."""
+    return paired_differences(values[arm], values[baseline], missing=missing, name=repr(arm))
 
 
-def arm_estimate(runs: pd.DataFrame, arm: str, metric: str) -> Estimate | None:
-    """Mean of an arm over its finished seeds with a 95 % t interval; None when no seed has the metric."""
-    values = [value for value in by_seed(runs, arm, metric).values() if math.isfinite(value)]
-    return t_interval(values) if values else None
+def arm_estimate(values: Mapping[int, float]) -> Estimate | None:
+    """Mean over the seeds of one arm with a 95 % t interval; None when no seed has the metric."""
+    finite = [value for value in values.values() if math.isfinite(value)]
+    return t_interval(finite) if finite else None
 
 
 def compare(runs: pd.DataFrame, baseline: str, metric: str = "eval/macro_f1", *, missing: str = "error") -> pd.DataFrame:
@@ -57,10 +62,11 @@ def compare(runs: pd.DataFrame, baseline: str, metric: str = "eval/macro_f1", *,
     "error" names seeds without a pair; "drop" leaves them out, listed in the column dropped. An arm without any pair has nan.
     """
     baseline = find_arm(runs, baseline)
+    values = by_seed(runs, metric)
     rows = []
-    for arm in (a for a in runs["arm"].unique() if a != baseline):
-        pairs = pairs_of(runs, arm, baseline, metric, missing)
-        rows.append({"arm": arm, **_comparison(runs, arm, baseline, metric, pairs), "dropped": "; ".join(pairs.dropped)})
+    for arm in (a for a in values if a != baseline):
+        pairs = pairs_of(values, arm, baseline, missing)
+        rows.append({"arm": arm, **_comparison(values[arm], values[baseline], pairs), "dropped": "; ".join(pairs.dropped)})
     table = pd.DataFrame(rows)
     if len(table):
         tested = table["p"].notna()
@@ -74,22 +80,23 @@ def subset_effects(runs: pd.DataFrame, arm: str, baseline: str, metric: str = "e
 
     Exploratory: the intervals are plain 95 % ones, not corrected for their number.
     """
+    arm, baseline = find_arm(runs, arm), find_arm(runs, baseline)
+    two = runs[runs["arm"].isin([arm, baseline])]
     stage, _, name = metric.partition("/")
     pattern = re.compile(rf"{re.escape(stage)}/([^/]+)/{re.escape(name)}$")
     rows = []
-    for column in runs.columns:
-        match = pattern.fullmatch(str(column))
-        pairs = pairs_of(runs, find_arm(runs, arm), find_arm(runs, baseline), column, missing) if match else None
-        if match and pairs and pairs.seeds:
+    for match in filter(None, map(pattern.fullmatch, map(str, runs.columns))):
+        pairs = pairs_of(by_seed(two, match[0]), arm, baseline, missing)
+        if pairs.seeds:
             estimate = t_interval(pairs.differences)
-            rows.append({"subset": match[1], "seeds": estimate.n, "difference": estimate.mean, "low": estimate.low, "high": estimate.high})
+            rows.append((match[1], estimate.n, estimate.mean, estimate.low, estimate.high))
     return pd.DataFrame(rows, columns=["subset", "seeds", "difference", "low", "high"])
 
 
-def _comparison(runs: pd.DataFrame, arm: str, baseline: str, metric: str, pairs: Pairs) -> dict[str, float]:
+def _comparison(arm: Mapping[int, float], baseline: Mapping[int, float], pairs: Pairs) -> dict[str, float]:
     if not pairs.seeds:
         return {"seeds": 0} | dict.fromkeys(("baseline", "value", "difference", "low", "high", "p", "improvement"), math.nan)
-    mine, base = (np.array([by_seed(runs, a, metric)[seed] for seed in pairs.seeds]) for a in (arm, baseline))
+    mine, base = (np.array([side[seed] for seed in pairs.seeds]) for side in (arm, baseline))
     estimate = t_interval(pairs.differences)
     return {
         "seeds": estimate.n,

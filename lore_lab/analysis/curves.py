@@ -39,11 +39,14 @@ def seed_bands(curves: pd.DataFrame, name: str, *, window: int = 1) -> dict[str,
     window: running mean over so many logged steps within each seed, before the seeds are put together.
     """
     chosen = curves[curves["name"] == name]
+    every = chosen.pivot(index="step", columns="point", values="value")
+    if window > 1:
+        # Only over the steps a seed has: points of different lengths, or logged at different steps, leave holes in the common index.
+        every = every.rolling(window, center=True, min_periods=1).mean().where(every.notna())
+    points = chosen[["arm", "point"]].drop_duplicates().groupby("arm", observed=True, sort=False)["point"]
     bands = {}
-    for arm, own in chosen.groupby("arm", observed=True, sort=False):
-        wide = own.pivot_table(index="step", columns="point", values="value", observed=True)
-        if window > 1:
-            wide = wide.rolling(window, center=True, min_periods=1).mean()
+    for arm, own in points:
+        wide = every[list(own)].dropna(how="all")
         bands[str(arm)] = pd.DataFrame(
             {"mean": wide.mean(axis=1), "low": wide.min(axis=1), "high": wide.max(axis=1), "n": wide.count(axis=1)}
         )
@@ -120,11 +123,14 @@ def curve_summary(curves: pd.DataFrame, entropy: str = "rl/entropy", reward: str
 
     The law is fitted on the curves smoothed over 9 steps. A point without one of the curves has nan there.
     """
+    chosen = curves[curves["name"].isin([entropy, reward])]
+    of_point = chosen.drop_duplicates("point").set_index("point")
+    wide = chosen.pivot(index=["point", "step"], columns="name", values="value").reindex(columns=[entropy, reward])
     rows = []
-    for point, own in curves[curves["name"].isin([entropy, reward])].groupby("point", observed=True, sort=False):
-        wide = own.pivot_table(index="step", columns="name", values="value", observed=True).reindex(columns=[entropy, reward])
-        row = {"point": str(point), "arm": str(own["arm"].iloc[0]), "seed": own["seed"].iloc[0]}
-        rows.append(row | _point_summary(wide[entropy].dropna(), wide[reward].dropna(), wide))
+    for point in of_point.index:
+        own = wide.loc[point]
+        row = {"point": str(point), "arm": str(of_point.at[point, "arm"]), "seed": of_point.at[point, "seed"]}
+        rows.append(row | _point_summary(own[entropy].dropna(), own[reward].dropna(), own))
     return pd.DataFrame(rows)
 
 

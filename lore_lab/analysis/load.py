@@ -67,9 +67,13 @@ def load_curves(runs: pd.DataFrame, names: Iterable[str] | None = None, root: st
     repeat = np.repeat(np.asarray(owners), [table.num_rows for table in tables])
     curves: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
     curves.insert(0, "seed", runs["seed"].array.take(repeat))
-    curves.insert(0, "arm", pd.Categorical(runs["arm"], categories=runs["arm"].unique()).take(repeat))
-    curves.insert(0, "point", pd.Categorical(runs["point"], categories=runs["point"].unique()).take(repeat))
+    curves.insert(0, "arm", _labels(runs["arm"], repeat))
+    curves.insert(0, "point", _labels(runs["point"], repeat))
     return curves
+
+
+def _labels(column: pd.Series, repeat: np.ndarray) -> pd.Series:
+    return pd.Series(pd.Categorical(column, categories=column.unique()).take(repeat))
 
 
 def load_point(root: str | Path, point: str) -> dict[str, Any] | None:

@@ -92,7 +92,7 @@ def paired_differences(arm: Mapping[int, float], baseline: Mapping[int, float], 
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Holm's adjusted p-values (m,), in the order given. Equal to statsmodels' multipletests, whose import costs a second."""
+    """Holm's adjusted p-values (m,), in the order given. Equal to statsmodels' multipletests, which costs two seconds to import."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")
     adjusted = np.empty_like(p)

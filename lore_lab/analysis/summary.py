@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from lore_lab.analysis.compare import arm_estimate, main_metrics, pairs_of
+from lore_lab.analysis.compare import arm_estimate, by_seed, main_metrics, pairs_of
 from lore_lab.analysis.load import load_runs, load_sweep, short_names
 from lore_lab.analysis.realised import realised_effect
 from lore_lab.analysis.stats import Estimate, t_interval
@@ -106,13 +106,15 @@ def arm_table(runs: pd.DataFrame) -> pd.DataFrame:
     if runs.groupby("arm")["seed"].nunique().max() < 2 or not metrics:
         return pd.DataFrame()
     rows = []
+    values = {short: by_seed(runs, column) for short, column in metrics.items()}
     for arm, own in runs.groupby("arm", sort=False):
         cells = {"arm": names[str(arm)], "seeds": f"{(own['state'] == 'done').sum()}/{len(own)}"}
-        cells |= {short: _estimate(arm_estimate(runs, str(arm), column), short == "macro_f1") for short, column in metrics.items()}
-        if "macro_f1" in metrics and runs["arm"].nunique() > 1:
-            pairs = pairs_of(runs, str(arm), first, metrics["macro_f1"], "drop") if arm != first else None
-            enough = pairs is not None and len(pairs.seeds) >= 2
-            cells["macro_f1 difference"] = _estimate(t_interval(pairs.differences), True, "+") if pairs and enough else ""
+        for short in metrics:
+            cells[short] = _estimate(arm_estimate(values[short][str(arm)]), short == "macro_f1")
+            if short == "macro_f1" and len(values[short]) > 1:
+                pairs = pairs_of(values[short], str(arm), first, "drop") if arm != first else None
+                enough = pairs is not None and len(pairs.seeds) >= 2
+                cells["macro_f1 difference"] = _estimate(t_interval(pairs.differences), True, "+") if pairs and enough else ""
         rows.append(cells)
     return pd.DataFrame(rows)
 

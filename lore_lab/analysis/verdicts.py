@@ -142,14 +142,15 @@ def verdict(
     """
     baseline = find_arm(runs, baseline)
     chosen = [find_arm(runs, arm) for arm in arms] if arms else [arm for arm in runs["arm"].unique() if arm != baseline]
-    pairs = {arm: pairs_of(runs, arm, baseline, metric, missing) for arm in chosen}
+    values = by_seed(runs, metric)
+    pairs = {arm: pairs_of(values, arm, baseline, missing) for arm in chosen}
     empty = [arm for arm, pair in pairs.items() if not pair.seeds]
     if empty:
         raise ValueError(f"no seed has both {metric} of {empty[0]!r} and of the baseline")
     if inert is None:
         inert = inert_arms(runs, baseline)
     verdicts = judge({a: p.differences for a, p in pairs.items()}, smallest_effect=smallest_effect, direction=direction, inert=inert)
-    return [_with_pairs(v, pairs[v.arm], by_seed(runs, v.arm, metric), by_seed(runs, baseline, metric)) for v in verdicts]
+    return [_with_pairs(v, pairs[v.arm], values[v.arm], values[baseline]) for v in verdicts]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:

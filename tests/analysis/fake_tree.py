@@ -189,7 +189,7 @@ def _rl_curves(steps: int, arm: int, seed: int, clip: float, extra: int) -> pa.T
     t = np.arange(steps) / max(steps, 1)
     noise = rng.normal(0, 0.01, (4, steps))
     curves = {
-        "rl/entropy": 0.2 + 0.4 * np.exp(-(4 - arm) * t) + noise[0],
+        "rl/entropy": 0.2 + 0.4 * np.exp(-(4 - min(arm, 3)) * t) + noise[0],
         "rl/reward": 0.5 + 0.12 * (1 - np.exp(-4 * t)) + noise[1],
         "rl/clip_ratio/high_mean": clip * (1 + np.abs(noise[2])),
         "rl/clip_ratio/low_mean": clip * (1 + np.abs(noise[3])),
