@@ -1,4 +1,4 @@
-"""Every baseline on a source: fitted on train, measured on the test splits and as rankings."""
+"""Every baseline on a source: fitted on train, measured on the test splits; and what BM25 does as a search engine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score
 
-from lore_lab.baselines import BASELINES
-from lore_lab.data.example import Source, Split
+from lore_lab.baselines import BASELINES, bm25
+from lore_lab.data.example import Example, Source, Split
+from lore_lab.data.table import TableSource
 from lore_lab.evaluate.ranking import by_query, frames, random_ndcg, summary
 
 
@@ -47,3 +48,15 @@ def measure(
             }
         )
     return pd.DataFrame(rows).set_index(["split", "baseline"])
+
+
+def rankings(source: TableSource, fields: Sequence[str], k: int = 10) -> pd.Series:
+    """Mean nDCG@k over every rated query: BM25 re-ranking the rated items, BM25 over all items, rated items in random order."""
+    splits: tuple[Split, ...] = ("train", "validation", "wild")
+    rated: list[Example] = [example for split in splits for example in source.examples(split)]
+    items = {item_id: "\n".join(item[name] for name in fields if name in item) for item_id, item in source.items()}
+    qrels, run = frames(rated, bm25.pair_scores(rated, fields))
+    found = bm25.search({example.query_id: example.query for example in rated}, items, k)
+    tables = {"re-ranked": by_query(qrels, run, source.relevant_from, k), "all items": by_query(qrels, found, source.relevant_from, k)}
+    means = {name: float(table[f"ndcg@{k}"].mean()) for name, table in tables.items()}
+    return pd.Series(means | {"random order": random_ndcg(qrels, source.relevant_from, k)}, name=f"ndcg@{k}")

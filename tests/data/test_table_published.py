@@ -5,8 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from lore_lab.config.schema import register
 from lore_lab.config.table import read_config
 from lore_lab.data.example import Example
 from lore_lab.data.leaks import check_leaks
@@ -124,6 +126,14 @@ def test_every_config_is_complete_and_says_how_to_use_it(name):
     config = read_config(name, path="somewhere")
     assert config.name == name
     assert "???" not in OmegaConf.to_yaml(config)
+
+
+@pytest.mark.parametrize("name", ["table", "esci", "wands", "chorus", "crowdflower", "homedepot", "catalogue"])
+def test_hydra_composes_the_same_config(name):
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        composed = compose(overrides=[f"+data={name}", "data.path=somewhere"])
+    assert OmegaConf.to_object(composed.data) == read_config(name, path="somewhere")
 
 
 needs_chorus = pytest.mark.skipif(not CHORUS.exists(), reason=f"the chorus files are not at {CHORUS}")
