@@ -1,12 +1,12 @@
 """Reads progressive reasoning back, strictly: what does not follow the grammar is a problem, never a guess.
 
-    text    := line*            in the order of SECTIONS, each at most once; `needs` and `path` must be there
-    line    := section ": " entry ((", " | "; ") entry)*
-    needs   := dimension ["is" | "as"] ["not"] value
-    know    := words ("means" | "stands-for" | "is-for") meaning
-    seen    := dimension value
-    path    := dimension [value] verdict
-    rules   := rule | "none" | "nothing"
+text    := line*            in the order of SECTIONS, each at most once; `needs` and `path` must be there
+line    := section ": " entry ((", " | "; ") entry)*
+needs   := dimension ["is" | "as"] ["not"] value
+know    := words ("means" | "stands-for" | "is-for") meaning
+seen    := dimension value
+path    := dimension [value] verdict
+rules   := rule | "none" | "nothing"
 """
 
 from __future__ import annotations

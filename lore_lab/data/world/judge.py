@@ -16,13 +16,14 @@ DIFFICULTY = {"need": 0.07, "knowledge": 0.16, "seen": 0.16, "rule": 0.2, "negat
 
 
 @dataclass(frozen=True, slots=True)
-class Verdictum:
+class Gold:
     """The gold side of an example."""
 
     grade: int
     facts: Facts
     capability: Capability
     difficulty: float
+    themes: tuple[str, ...]  #: rules at stake (capability rule), or what only the image decides (capability visual)
 
 
 class Judge:
@@ -32,7 +33,7 @@ class Judge:
         self._tables = tables
         self.book = RuleBook(tables.rules, tables.minor)
 
-    def judge(self, query: Query, item: Item, evidence: dict[str, str]) -> Verdictum:
+    def judge(self, query: Query, item: Item, evidence: dict[str, str]) -> Gold:
         """The gold grade of (query, item), where `evidence` names the field that shows each visible dimension."""
         matches, signals = self._compare(query, item, evidence)
         judgement = self.book.judge(matches, signals)
@@ -48,8 +49,8 @@ class Judge:
             + weight["unknown"] * any(match.verdict == "unknown" for match in matches)
         )  # fmt: skip
         facts = Facts(query.needs, tuple(matches), judgement.rules, hops)
-        capability = self._capability(query, matches, signals, judgement, seen)
-        return Verdictum(judgement.grade, facts, capability, round(min(1.0, difficulty), 4))
+        capability, themes = self._capability(query, matches, judgement, seen)
+        return Gold(judgement.grade, facts, capability, round(min(1.0, difficulty), 4), themes)
 
     def _compare(self, query: Query, item: Item, evidence: dict[str, str]) -> tuple[list[Match], dict[str, Any]]:
         """Matches beside the query's needs, and the signals of the rule book."""
@@ -94,21 +95,24 @@ class Judge:
             signals["excluded"] = "yes"
 
     def _capability(
-        self, query: Query, matches: list[Match], signals: dict[str, Any], judgement: Judgement, seen: list[Match]
-    ) -> Capability:
+        self, query: Query, matches: list[Match], judgement: Judgement, seen: list[Match]
+    ) -> tuple[Capability, tuple[str, ...]]:
         if judgement.at_stake:
-            return "rule"
-        if seen and self._needs_image(matches, judgement, seen):
-            return "visual"
+            return "rule", judgement.at_stake
+        decisive = self._decisive(matches, judgement, seen) if seen else []
+        if decisive:
+            excluded = {need.dimension for need in query.needs if need.negated}
+            return "visual", tuple("excluded" if name in excluded else name for name in decisive)
         demanding = query.typo or any(need.knowledge or need.negated for need in query.needs)
-        return "hard" if demanding or len(query.needs) >= 4 else "general"
+        return "hard" if demanding or len(query.needs) >= 4 else "general", ()
 
-    def _needs_image(self, matches: list[Match], judgement: Judgement, seen: list[Match]) -> bool:
-        """Whether the grade would differ had the image shown something else."""
+    def _decisive(self, matches: list[Match], judgement: Judgement, seen: list[Match]) -> list[str]:
+        """The dimensions on which the grade would differ had the image shown something else."""
+        decisive = []
         for match in seen:
             turned: Verdict = "miss" if match.verdict == "match" else "match"
             other = [Match(m.dimension, turned, m.found, m.evidence) if m is match else m for m in matches]
             rules = [rule for rule in judgement.rules if rule != "excluded" or turned == "miss"]
             if self.book.grade(other, rules) != judgement.grade:
-                return True
-        return False
+                decisive.append(match.dimension)
+        return decisive

@@ -32,7 +32,7 @@ class Judgement:
     grade: int
     rules: tuple[str, ...]  #: fired, in precedence order
     agreement: int  #: the grade attribute agreement and the basic rules alone would give
-    at_stake: bool  #: a rule decides the grade, or its cue is there and something else silences it
+    at_stake: tuple[str, ...]  #: rules that decide the grade, and rules whose cue is there but which something else silences
 
 
 def _alternatives(when: Any) -> tuple[tuple[tuple[str, tuple[Any, ...] | str], ...], ...]:
@@ -86,7 +86,7 @@ class RuleBook:
     def judge(self, matches: Sequence[Match], signals: Signals) -> Judgement:
         """Grade one pair: the ladder, then the rules in order."""
         fired: list[Rule] = []
-        silent = False  # a cue was there but its rule did not fire
+        silent: list[str] = []
         blocked: frozenset[str] = frozenset()
         for rule in self.rules:
             if rule.id not in blocked and _holds(rule.when, signals):
@@ -95,10 +95,11 @@ class RuleBook:
                 if rule.stop:
                     break
             elif rule.cue and _holds(rule.cue, signals):
-                silent = True
+                silent.append(rule.id)
         grade = self._apply(matches, fired)
         agreement = self._apply(matches, [rule for rule in fired if rule.basic])
-        return Judgement(grade, tuple(rule.id for rule in fired), agreement, grade != agreement or (silent and grade > 0))
+        decisive = [rule.id for rule in fired if not rule.basic] if grade != agreement else []
+        return Judgement(grade, tuple(rule.id for rule in fired), agreement, (*decisive, *silent))
 
     def grade(self, matches: Sequence[Match], rules: Iterable[str]) -> int:
         """The grade that matches and fired rules (ids) lead to. Raises KeyError for an unknown rule."""

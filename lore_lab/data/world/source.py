@@ -9,7 +9,7 @@ from lore_lab.config.world import WorldConfig
 from lore_lab.data.example import Capability, Example, Split
 from lore_lab.data.world.draws import Draw, number
 from lore_lab.data.world.items import Card, CardMaker, Item, ItemMaker
-from lore_lab.data.world.judge import Judge, Verdictum
+from lore_lab.data.world.judge import Gold, Judge
 from lore_lab.data.world.queries import Query, QueryMaker
 from lore_lab.data.world.rules import Rule
 from lore_lab.data.world.tables import load_tables
@@ -19,7 +19,7 @@ GRADES = ("irrelevant", "mismatch", "related", "excellent")
 FIXED = 1000  #: pairs of every test split, whatever the training size
 POOL_OF: dict[Split, str] = {"train": "train", "validation": "validation", "unseen": "unseen"}  #: all others: "test"
 BENCHMARK: tuple[Capability, ...] = ("general", "hard", "visual", "rule")
-PATIENCE = 2000  #: draws after which a benchmark pair gives up its grade
+PATIENCE = (500, 4000)  #: draws after which a benchmark pair takes any theme, and after which it gives up
 
 
 class WorldSource:
@@ -68,7 +68,7 @@ class WorldSource:
 
     def example(self, split: Split, index: int) -> Example:
         """One example, by itself. The index may lie beyond the split's size: the generator has no end."""
-        query, item, card, verdict = self._pair(split, index)
+        query, _, card, verdict = self._pair(split, index)
         return Example(
             id=f"{split}-{index}", query_id=query.id, item_id=f"i{number(self.config.seed, 'item', split, index):016x}",
             query=query.text, item=card.fields, label=self._annotate(verdict.grade), gold=verdict.grade,
@@ -99,20 +99,29 @@ class WorldSource:
             "knowledge": len(tables.knowledge) + len(tables.substitutes),
         }  # fmt: skip
 
-    def _pair(self, split: Split, index: int) -> tuple[Query, Item, Card, Verdictum]:
+    def _pair(self, split: Split, index: int) -> tuple[Query, Item, Card, Gold]:
         """Draw one pair; leaves the generator where the annotator takes over."""
         draw, pool, everything = self._draw, POOL_OF.get(split, "test"), split == "unseen"
         self.size(split)
-        target = index % len(GRADES)  # benchmark subsets hold every grade equally often
-        for attempt in range(PATIENCE):
+        theme = self._theme(split, index)
+        for attempt in range(PATIENCE[1]):
             draw.seed(number(self.config.seed, split, index, attempt))
             query = self._queries.draw(draw, pool)
             item = self._items.draw(draw, query, everything)
             card = self._cards.write(draw, item)
             verdict = self._judge.judge(query, item, card.evidence)
-            if split not in BENCHMARK or (verdict.capability == split and verdict.grade == target):
+            if split not in BENCHMARK:
                 return query, item, card, verdict
-        raise RuntimeError(f"no {split} pair of grade {GRADES[target]} in {PATIENCE} draws: the profile is too poor for this subset")
+            fits = verdict.capability == split and verdict.grade == index % len(GRADES)
+            if fits and (theme == "any" or theme in verdict.themes or attempt >= PATIENCE[0]):
+                return query, item, card, verdict
+        raise RuntimeError(f"no {split} pair {index} in {PATIENCE[1]} draws: the profile is too poor for this subset")
+
+    def _theme(self, split: Split, index: int) -> str:
+        """What a benchmark pair is to turn on. Every grade occurs equally often with every theme, so that no word of query or
+        item gives the grade away by itself."""
+        themes: list[str] = self.tables.profile["themes"].get(split, ["any"])
+        return themes[index // len(GRADES) % len(themes)]
 
     def _annotate(self, gold: int) -> int:
         """What an annotator says: at the configured rate a neighbouring grade, mostly the one above. The ends have one neighbour."""

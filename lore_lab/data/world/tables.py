@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ LOOK = ("colour", "pattern", "style", "material")  #: dimensions a seller puts r
 HELD_SHARE = 8  #: one in so many (category, value) and (category, knowledge) pairs is kept for the `unseen` split
 
 
-@lru_cache(maxsize=None)
+@cache
 def read_vocab(name: str) -> dict[str, Any]:
     """One vocabulary file, parsed."""
     content = yaml.safe_load((VOCAB / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -15,9 +15,7 @@ from lore_lab.data.world.tables import Tables
 class TextMaker:
     """Writes texts about items, queries and the world. None of them holds a judgement of a pair."""
 
-    def __init__(
-        self, config: WorldConfig, tables: Tables, rules: Sequence[Rule], pair: Callable[[int], tuple[Query, Card]]
-    ) -> None:
+    def __init__(self, config: WorldConfig, tables: Tables, rules: Sequence[Rule], pair: Callable[[int], tuple[Query, Card]]) -> None:
         """pair: index -> a query and an item card of the training side."""
         self._config, self._tables, self._pair = config, tables, pair
         self._sentences = [rule.text for rule in rules]
@@ -26,7 +24,18 @@ class TextMaker:
 
     def texts(self, count: int) -> Iterator[str]:
         """`count` texts; text i does not depend on `count`."""
-        kinds = (self._card, self._query, self._card, self._caption, self._query, self._card, self._query, self._values, self._note, self._rule)
+        kinds = (
+            self._card,
+            self._query,
+            self._card,
+            self._caption,
+            self._query,
+            self._card,
+            self._query,
+            self._values,
+            self._note,
+            self._rule,
+        )
         for index in range(count):
             query, card = self._pair(index)
             self._draw.seed(number(self._config.seed, "text", index))
