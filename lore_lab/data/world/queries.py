@@ -107,6 +107,7 @@ class QueryMaker:
         if entry.excludes:
             draft.needs.append(("brand", entry.excludes, entry.say, entry.note, True))
             taken["brand"] = entry.excludes
+            draft.held |= entry.excludes in category.slot["brand"].held
         for dimension, value in entry.means.items():
             if dimension == "category" or (dimension in category.slot and value in category.slot[dimension].values):
                 at = 0 if dimension == "category" else len(draft.needs)

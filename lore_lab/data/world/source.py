@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lore_lab.config.world import WorldConfig
 from lore_lab.data.example import Capability, Example, Split
@@ -14,6 +14,9 @@ from lore_lab.data.world.queries import Query, QueryMaker
 from lore_lab.data.world.rules import Rule
 from lore_lab.data.world.tables import load_tables
 from lore_lab.data.world.texts import TextMaker
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 GRADES = ("irrelevant", "mismatch", "related", "excellent")
 FIXED = 1000  #: pairs of every test split, whatever the training size
@@ -79,6 +82,15 @@ class WorldSource:
     def item(self, split: Split, index: int) -> Item:
         """What is true of the item of one example, for drawing its image."""
         return self._pair(split, index)[1]
+
+    def image(self, example_id: str) -> Image:
+        """The 64 x 64 image of the item of one example, by the example's id. Raises ValueError for an id that is not the world's."""
+        from lore_lab.data.world.images import draw_item  # drawn on demand: text needs no Pillow
+
+        split, _, index = example_id.rpartition("-")
+        if not index.isdigit():
+            raise ValueError(f"{example_id!r} is no example of the world; its ids are <split>-<index>")
+        return draw_item(self.item(cast(Split, split), int(index)))
 
     def texts(self, count: int) -> Iterator[str]:
         """`count` unlabelled texts: item cards, captions, queries spelled out, notes, rule sentences."""
