@@ -1,0 +1,71 @@
+"""Hydra's two hooks for sweeps. The sweeper expands, checks and records a whole sweep before anything runs, under any launcher; the
+local launcher runs its stages on this machine's cores. Kept thin: the work is in lore_lab.command.
+
+No postponed annotations here: Hydra runs plugin files outside sys.modules, where dataclasses cannot resolve them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class LoreSweeperConf:
+    _target_: str = "hydra_plugins.lore_lab_plugins.LoreSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
+@dataclass
+class LocalLauncherConf:
+    """workers: stages computed at once; null is one a core, or one a GPU."""
+
+    _target_: str = "hydra_plugins.lore_lab_plugins.LocalLauncher"
+    workers: int | None = None
+
+
+_store = ConfigStore.instance()
+_store.store(group="hydra/sweeper", name="lore", node=LoreSweeperConf, provider="lore_lab")
+_store.store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="lore_lab")
+
+
+class LoreSweeper(BasicSweeper):
+    """Cartesian sweeps, as Hydra's own; results are counted afterwards, whatever the launcher said."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from lore_lab.command import run_sweep
+
+        assert self.hydra_context is not None and self.config is not None
+        return run_sweep(arguments, self.hydra_context.config_loader, self.config, self.launcher)
+
+
+class LocalLauncher(Launcher):
+    """Runs all points of a batch through one executor, so that shared stages run once and cores stay busy."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.hydra_context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Hydra's interface, for sweepers other than ours."""
+        from lore_lab.command import compose_points, run_points
+
+        assert self.hydra_context is not None and self.config is not None
+        points = compose_points(job_overrides, self.hydra_context.config_loader, self.config)
+        states = run_points(points, workers=self.workers)
+        status = {"done": JobStatus.COMPLETED, "failed": JobStatus.FAILED}
+        return [
+            JobReturn(overrides=list(point.overrides), status=status[states[point.key]], _return_value=states[point.key])
+            for point in points
+        ]

@@ -1,0 +1,139 @@
+"""`lore-lab`: look at what is there, tidy it. Training is `python train.py`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lore_lab.stages.records import alive, read_json
+from lore_lab.stages.store import DamagedArtifactWarning, Store
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def _age(moment: str | None) -> str:
+    if moment is None:
+        return "-"
+    seconds = int(time.time() - datetime.fromisoformat(moment).timestamp())
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{max(seconds, 0)} s"
+
+
+def point_state(folder: Path, record: dict[str, Any]) -> str:
+    """The recorded state; "interrupted" where the record says at work and no process is."""
+    state = str(record["state"])
+    return "interrupted" if state in ("queued", "running") and not alive(folder) else state
+
+
+def status(arguments: argparse.Namespace) -> int:
+    root = Path(arguments.root)
+    points = {path.parent.name: record for path in sorted(root.glob("points/*/point.json")) if (record := read_json(path))}
+    states = {key: point_state(root / "points" / key, record) for key, record in points.items()}
+    sweeps = Table("sweep", "done", "running", "queued", "failed", "interrupted", "age", "command", title="sweeps")
+    for path in sorted(root.glob("sweeps/*/sweep.json")):
+        sweep = read_json(path) or {}
+        found = [states.get(point["point"], "queued") for point in sweep["points"]]
+        counts = [str(found.count(state)) for state in ("done", "running", "queued", "failed", "interrupted")]
+        sweeps.add_row(sweep["sweep"], *counts, _age(sweep["created"]), sweep["command"])
+    table = Table("point", "state", "age", "seconds", "overrides", "error", title="points")
+    for key, record in points.items():
+        age = _age(record["finished"] or record["started"])
+        table.add_row(key, states[key], age, f"{record['seconds']:.0f}", " ".join(record["overrides"]) or "default", record["error"] or "")
+    for shown in (sweeps, table):
+        _console().print(shown)
+    return 0
+
+
+def cache_ls(arguments: argparse.Namespace) -> int:
+    store = Store(arguments.root)
+    table = Table("stage", "key", "MB", "seconds", "created")
+    for stage, key, path in store.all():
+        manifest = read_json(path / "manifest.json") or {"files": {}, "seconds": 0.0, "created": "?"}
+        size = sum(file["size"] for file in manifest["files"].values()) / 1e6
+        table.add_row(stage, key, f"{size:.1f}", f"{manifest['seconds']:.0f}", manifest["created"])
+    _console().print(table)
+    return 0
+
+
+def cache_verify(arguments: argparse.Namespace) -> int:
+    """Read every byte; set damaged artifacts aside. Exit code 1 when there was one."""
+    store = Store(arguments.root)
+    found = list(store.all())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DamagedArtifactWarning)
+        whole = sum(store.find(stage, key) is not None for stage, key, _ in found)
+    for warning in caught:
+        print(warning.message)
+    print(f"{whole} of {len(found)} artifacts are whole")
+    return int(whole != len(found))
+
+
+def cache_gc(arguments: argparse.Namespace) -> int:
+    """Remove artifacts that no recorded point uses, and what was set aside as damaged."""
+    store = Store(arguments.root)
+    used = {
+        (stage["stage"], stage["key"])
+        for path in store.root.glob("points/*/point.json")
+        for stage in (read_json(path) or {"stages": []})["stages"]
+    }
+    doomed = [(stage, key, path) for stage, key, path in store.all() if (stage, key) not in used]
+    for stage, key, path in doomed:
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
+        print(f"{'would remove' if arguments.dry_run else 'removed'} {stage} {key} ({size:.1f} MB)")
+        if not arguments.dry_run:
+            with store.lock(stage, key).acquire(timeout=0):
+                store.discard(stage, key)
+    damaged = store.root / "damaged"
+    if damaged.is_dir() and not arguments.dry_run:
+        shutil.rmtree(damaged)
+    print(f"{len(doomed)} artifacts; {len(used)} are in use")
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    from lore_lab.analysis.report import write_report
+
+    print(write_report(arguments.root, arguments.sweep, arguments.output))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    main_parser = argparse.ArgumentParser(prog="lore-lab", description="Look at artifacts, points and sweeps; tidy them.")
+    main_parser.add_argument("--root", default="outputs", help="folder of artifacts, points and sweeps")
+    commands = main_parser.add_subparsers(required=True, metavar="command")
+    commands.add_parser("status", help="sweeps and points with their states").set_defaults(run=status)
+    cache = commands.add_parser("cache", help="the artifact store").add_subparsers(required=True, metavar="command")
+    cache.add_parser("ls", help="artifacts with size and age").set_defaults(run=cache_ls)
+    cache.add_parser("verify", help="check every byte; set damaged artifacts aside").set_defaults(run=cache_verify)
+    collect = cache.add_parser("gc", help="remove artifacts that no point uses")
+    collect.add_argument("--dry-run", action="store_true", help="say what would go")
+    collect.set_defaults(run=cache_gc)
+    reporter = commands.add_parser("report", help="one HTML file on a sweep")
+    reporter.add_argument("sweep", nargs="?", help="sweep id; the newest one by default")
+    reporter.add_argument("-o", "--output", default="report.html")
+    reporter.set_defaults(run=report)
+    return main_parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(words)
+    result: int = arguments.run(arguments)
+    return result
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,168 @@
+"""A command from its override words to its record: compose every point, check all of them, run, count what is there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from lore_lab.config.overrides import parse, touched
+from lore_lab.config.validate import ConfigError, typed, validate
+from lore_lab.stages.executor import Executor
+from lore_lab.stages.graph import plain
+from lore_lab.stages.plan import print_plan
+from lore_lab.stages.progress import Progress
+from lore_lab.stages.records import Point, now, read_json, write_sweep
+from lore_lab.stages.store import Store
+
+#: set by `--plan`: show the stages, run nothing
+PLAN_ONLY = "LORE_LAB_PLAN"
+#: the sweep that jobs of a launcher belong to
+SWEEP = "LORE_LAB_SWEEP"
+
+
+def expand(arguments: Sequence[str]) -> tuple[list[list[str]], dict[str, list[str]]]:
+    """(override lists of every point, values of every swept axis) of a multirun's words; the leftmost axis varies slowest."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    overrides = parse(arguments)
+    axes = {
+        override.get_key_element(): [str(value) for value in override.sweep_string_iterator()]
+        for override in overrides
+        if override.is_sweep_override()
+    }
+    return BasicSweeper.split_arguments(overrides, max_batch_size=None)[0], axes
+
+
+def compose_points(job_overrides: Sequence[Sequence[str]], loader: Any, master: DictConfig) -> list[Point]:
+    """Compose and check every point before any runs. Raises ConfigError naming the point."""
+    points = []
+    warned: set[str] = set()
+    for words in job_overrides:
+        config = loader.load_sweep_config(master, list(words))
+        shown = [word for word in words if not word.startswith("hydra")]
+        points.append(checked_point(config, shown, warned))
+    return points
+
+
+def checked_point(config: DictConfig, words: Sequence[str], warned: set[str]) -> Point:
+    """The point of a composed config. Says each warning once. Raises ConfigError."""
+    try:
+        plain_config = typed(config)
+        for message in validate(plain_config, touched(words)):
+            if message not in warned:
+                warned.add(message)
+                print(f"warning: {message}", file=sys.stderr)
+    except ConfigError as error:
+        raise ConfigError(f"{error}\n  in the point: {' '.join(words) or 'default'}") from None
+    return Point.of(plain_config, words)
+
+
+def default_workers(device: str) -> int:
+    """One stage a GPU, or one a core this process may use."""
+    if device != "cuda":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        return len(visible.split(","))
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout.splitlines()
+    return max(1, len(listed))
+
+
+def run_points(points: Sequence[Point], workers: int | None = None, sweep: str | None = None) -> dict[str, str]:
+    """State by point key. All points share one root."""
+    config = points[0].config
+    device = plain(config)["compute"]["device"]
+    executor = Executor(Store(config.root), workers or default_workers(device), Progress())
+    return executor.run(points, sweep)
+
+
+def run_single(config: DictConfig, words: Sequence[str]) -> int:
+    """One point, without a sweep. Returns the exit code."""
+    point = checked_point(config, words, set())
+    if os.environ.get(PLAN_ONLY):
+        print_plan([point], Store(point.config.root))
+        return 0
+    state = run_points([point])[point.key]
+    _print_point(Path(point.config.root), point)
+    return 0 if state == "done" else 1
+
+
+def run_sweep(arguments: Sequence[str], loader: Any, master: DictConfig, launcher: Any) -> None:
+    """All points of a multirun through `launcher`; the table and the record at the end. Exits non-zero unless every point is done."""
+    job_overrides, axes = expand(arguments)
+    points = compose_points(job_overrides, loader, master)
+    root = Path(points[0].config.root)
+    if os.environ.get(PLAN_ONLY):
+        print_plan(points, Store(root))
+        return
+    command = "python train.py -m " + shlex.join(arguments)
+    folder = write_sweep(root, points, axes, command)
+    os.environ[SWEEP] = folder.name
+    _launch(points, job_overrides, launcher, folder.name)
+    write_sweep(root, points, axes, command, finished=now())
+    from lore_lab.analysis.summary import summarise_sweep  # pandas and matplotlib: only once there is something to show
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(summarise_sweep(root, folder.name))
+    console.print(f"record, table and curves: {folder}", highlight=False, soft_wrap=True)
+    if any(_state(root, point) != "done" for point in points):
+        raise SystemExit(1)
+
+
+def _launch(points: Sequence[Point], job_overrides: Sequence[Sequence[str]], launcher: Any, sweep: str) -> None:
+    """Hand over; a launcher's own failure is reported and the points are counted all the same."""
+    if hasattr(launcher, "workers"):
+        run_points(points, launcher.workers, sweep)
+        return
+    try:
+        launcher.launch([list(words) for words in job_overrides], initial_job_idx=0)
+    except Exception as error:  # whatever a launcher raises, what is done is done
+        print(f"warning: the launcher ended with {error.__class__.__name__}: {error}", file=sys.stderr)
+
+
+_HEADLINE = ("macro_f1", "acc@4", "acc@2", "pass@1", "pass@8", "invalid_rate", "optimistic_error_share", "cot_tokens")
+
+
+def _print_point(root: Path, point: Point) -> None:
+    """Stages with their seconds, then the metrics of every evaluated policy."""
+    record = read_json(point.folder(root) / "point.json") or {}
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    stages = Table("stage", "artifact", "seconds", title=f"point {point.key}: {record['state']}")
+    for stage in record["stages"]:
+        stages.add_row(
+            stage["role"], str(root / "store" / stage["stage"] / stage["key"]), "cached" if stage["cached"] else f"{stage['seconds']:.1f}"
+        )
+    console.print(stages)
+    if record["error"]:
+        console.print(f"failed: {record['error']} (log: {record['log']})", highlight=False, markup=False, soft_wrap=True)
+    metrics = record["metrics"]
+    table = Table("policy", *_HEADLINE)
+    for role in [node.role for node in point.targets]:
+        cells = [f"{metrics[f'{role}/{name}']:.3f}" if f"{role}/{name}" in metrics else "-" for name in _HEADLINE]
+        low, high = metrics.get(f"{role}/macro_f1/low"), metrics.get(f"{role}/macro_f1/high")
+        if low is not None and high is not None:
+            cells[0] += f" [{low:.3f}, {high:.3f}]"
+        table.add_row(point.nodes[role].inputs["policy"].role, *cells)
+    console.print(table)
+
+
+def _state(root: Path, point: Point) -> str:
+    record: Mapping[str, Any] = read_json(point.folder(root) / "point.json") or {}
+    return str(record.get("state", "missing"))
+
+
+def run_job(config: DictConfig, words: Sequence[str]) -> None:
+    """One point of a sweep, inside a launcher's own process. Raises RuntimeError when it did not finish."""
+    point = checked_point(config, words, set())
+    if run_points([point], workers=1, sweep=os.environ.get(SWEEP))[point.key] != "done":
+        record = read_json(point.folder(Path(point.config.root)) / "point.json") or {}
+        raise RuntimeError(f"point {point.title} failed: {record.get('error')} (log: {record.get('log')})")

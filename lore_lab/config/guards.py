@@ -1,0 +1,85 @@
+"""Inert axes: settings that were swept or overridden but cannot act under the rest of the config. One table.
+
+A placebo sweep costs compute and yields a confident nothing; so it is refused before any compute. `guard=warn` goes on, on purpose.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lore_lab.config.schema import Config
+
+
+@dataclass(frozen=True)
+class InertRule:
+    """keys: glob patterns over dotted config keys and group names. inert: whether they cannot act. value_matters: the rule asks about the
+    value that was set, not about the key alone."""
+
+    name: str
+    keys: tuple[str, ...]
+    inert: Callable[[Config], bool]
+    why: str
+    instead: str
+
+    def touches(self, key: str) -> bool:
+        return any(fnmatch.fnmatchcase(key, pattern) for pattern in self.keys)
+
+
+def one_update(config: Config) -> bool:
+    """Every rollout feeds exactly one optimizer step, so the importance ratio is 1 whatever the policy does (TRL 1.16)."""
+    rl = config.rl
+    return rl.gradient_accumulation_steps % (rl.steps_per_generation * rl.num_iterations) == 0
+
+
+_UPDATE_MORE = (
+    "use each rollout for several updates: raise rl.steps_per_generation or rl.num_iterations above rl.gradient_accumulation_steps"
+)
+
+RULES: tuple[InertRule, ...] = (
+    InertRule("rl off", ("rl.*", "rl/*", "reward", "reward.*", "curriculum", "curriculum.*"), lambda c: not c.rl.enabled,
+              "the rl stage is off", "take rl=grpo"),
+    InertRule("sft off", ("sft.*", "cot", "cot.*"), lambda c: not c.sft.enabled, "the sft stage is off", "take sft=default"),
+    InertRule("clip range, one update", ("rl.clip_low", "rl.clip_high", "rl.delta"), one_update,
+              "every rollout feeds exactly one optimizer step, so the ratio is 1 and is never clipped", _UPDATE_MORE),
+    InertRule("sequence ratio, one update", ("rl.importance_sampling_level",), one_update,
+              "every rollout feeds exactly one optimizer step, so token and sequence ratios are both 1", _UPDATE_MORE),
+    InertRule("clip range, no clipping loss", ("rl.clip_low", "rl.delta"), lambda c: c.rl.loss_type in ("cispo", "sapo"),
+              "this rl.loss_type has no lower clip", "take rl.loss_type=dapo, grpo, bnpo or dr_grpo"),
+    InertRule("upper clip, sapo", ("rl.clip_high",), lambda c: c.rl.loss_type == "sapo",
+              "rl.loss_type=sapo gates softly and has no clip range", "take rl.loss_type=dapo, grpo, bnpo or dr_grpo"),
+    InertRule("cot without reasoning", ("cot", "cot.*"), lambda c: c.format.name == "label_only",
+              "format=label_only has no room for reasoning", "take format=reason_first or format=answer_first"),
+    InertRule("reasoning format without cot", ("format",), lambda c: c.format.name != "label_only" and c.cot.name == "none",
+              "this format needs reasoning and cot=none writes none", "take format=label_only, or a cot with reasoning"),
+    InertRule("samples without sampled pairs", ("eval.samples", "eval.temperature"), lambda c: c.eval.sampled_size == 0,
+              "eval.sampled_size=0 samples no pair", "raise eval.sampled_size"),
+    InertRule("pretraining off", ("model.pretrain.*",), lambda c: c.model.pretrain.max_steps == 0,
+              "model.pretrain.max_steps=0", "raise it"),
+    InertRule("embedded fields, pretrained model", ("model.vocab_size", "model.hidden_size", "model.intermediate_size", "model.num_*",
+                                                   "model.max_position_embeddings", "model.pretrain.*", "model.seed", "model.architecture"),
+              lambda c: c.model.path is not None, "model.path gives a finished model", "leave model.path null, or drop the setting"),
+    InertRule("table of graded reward, two grades", ("reward",), lambda c: c.reward.name == "graded" and getattr(c.data, "grades", 4) == 2,
+              "with two grades, graded and exact rewards are the same", "take reward=exact"),
+)  # fmt: skip
+
+
+def inert(config: Config, touched: Iterable[str]) -> list[str]:
+    """A message for each touched key (dotted key or group name) that cannot act under `config`."""
+    messages = []
+    for key in touched:
+        for rule in RULES:
+            if rule.touches(key) and rule.inert(config) and not _switches_itself(key, rule):
+                messages.append(f"{key} cannot act: {rule.why}. Instead: {rule.instead}; or set guard=warn to run it on purpose")
+                break
+    return messages
+
+
+def _switches_itself(key: str, rule: InertRule) -> bool:
+    """Turning a stage off is no placebo."""
+    return (rule.name, key) in {("rl off", "rl.enabled"), ("sft off", "sft.enabled"), ("pretraining off", "model.pretrain.max_steps")} or (
+        rule.name == "embedded fields, pretrained model" and key == "model.path"
+    )

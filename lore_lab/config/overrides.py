@@ -1,0 +1,100 @@
+"""Override keys against the schema, before Hydra composes anything: an unknown key is answered with the nearest known one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lore_lab.config.schema import Config
+from lore_lab.config.validate import ConfigError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def groups(conf: Path = CONF) -> dict[str, list[str]]:
+    """Config groups and their options."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(conf.rglob("*.yaml")):
+        if path.parent != conf:
+            found.setdefault(str(path.parent.relative_to(conf)), []).append(path.stem)
+    return found
+
+
+def known_keys(schema: type = Config, prefix: str = "") -> list[str]:
+    """Dotted keys of the schema, those of every data and cot schema included."""
+    from lore_lab.config.cot import CotConfig
+    from lore_lab.config.table import TableConfig
+    from lore_lab.config.world import WorldConfig
+
+    variants: dict[str, tuple[type, ...]] = {"data": (WorldConfig, TableConfig), "cot": (CotConfig,)}
+    types = typing.get_type_hints(schema)
+    keys: list[str] = []
+    for field in dataclasses.fields(schema):
+        key = f"{prefix}{field.name}"
+        keys.append(key)
+        for nested in variants.get(key, (types[field.name],)):
+            if dataclasses.is_dataclass(nested):
+                keys += known_keys(typing.cast(type, nested), f"{key}.")
+    return keys
+
+
+def check_keys(keys: Iterable[str], conf: Path = CONF) -> None:
+    """Raise ConfigError for a key that is neither in the schema nor a group. Keys of Hydra itself pass."""
+    options = groups(conf)
+    known = set(known_keys()) | set(options)
+    for key in keys:
+        name = key.partition("@")[0]
+        if name in known or name == "hydra" or name.startswith(("hydra.", "hydra/")) or _free(name, known):
+            continue
+        near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+        raise ConfigError(f"unknown key {name!r}{'; did you mean ' + ' or '.join(near) + '?' if near else ''}")
+
+
+def check_options(choices: Iterable[tuple[str, str]], conf: Path = CONF) -> None:
+    """Raise ConfigError for a group option that has no file. choices: (group, option)."""
+    options = groups(conf)
+    for group, option in choices:
+        if group in options and option not in options[group]:
+            near = difflib.get_close_matches(option, options[group], n=1, cutoff=0.4)
+            raise ConfigError(
+                f"{group}={option}: no such option{'; did you mean ' + near[0] + '?' if near else ''} There are: {', '.join(options[group])}"
+            )
+
+
+def _free(name: str, known: set[str]) -> bool:
+    """Keys below a free mapping of a schema (column and label mappings) cannot be checked by name."""
+    parts = name.split(".")
+    return len(parts) > 2 and parts[0] == "data" and ".".join(parts[:-1]) in known
+
+
+def parse(arguments: Sequence[str]) -> list[Any]:
+    """Hydra's own parse of override words. Raises ConfigError where the grammar does."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    try:
+        return OverridesParser.create().parse_overrides(list(arguments))
+    except OverrideParseException as error:
+        raise ConfigError(str(error)) from None
+
+
+def check(arguments: Sequence[str], conf: Path = CONF) -> None:
+    """All of the above for the override words of a command line."""
+    parsed = parse(arguments)
+    check_keys((override.key_or_group for override in parsed if not override.is_delete()), conf)
+    choices = []
+    for override in parsed:
+        if override.key_or_group in groups(conf):
+            values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
+            choices += [(override.key_or_group, str(value)) for value in values if not isinstance(value, (list, dict))]
+    check_options(choices, conf)
+
+
+def touched(arguments: Sequence[str]) -> list[str]:
+    """Keys and groups a command line sets or sweeps, Hydra's own left out."""
+    keys = [override.key_or_group for override in parse(arguments)]
+    return [key for key in keys if not key.startswith("hydra")]

@@ -1,0 +1,216 @@
+"""The typed tree of one point. YAML under conf/ gives every value; this module gives types, ranges, docs and sources.
+
+Groups with one shape are fields of `Config`. Groups whose options differ in shape (data, cot) are stored as bases that their
+YAML names first in its defaults list. Imports neither torch nor anything of training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from lore_lab.config.fields import setting
+
+
+@dataclass
+class FeaturesConfig:
+    """Which fields of query and item the model may see (group `features`)."""
+
+    fields: list[str] = setting("item fields in prompt order; when the token budget is short the last is cut first")
+    query_fields: list[str] = setting("query-side fields, e.g. knowledge notes")
+
+
+@dataclass
+class PromptConfig:
+    """How an example is put into words (group `prompt`)."""
+
+    template: str = setting(
+        "how much instruction surrounds the fields", choices=("bare", "task", "full"), source="LORE (secondary notes): length"
+    )
+    max_tokens: int = setting("prompt budget in tokens; fields are cut to fit, the query never", ge=16, le=131072)
+
+
+@dataclass
+class FormatConfig:
+    """How a completion is laid out, hence parsed (group `format`)."""
+
+    name: str = setting(
+        "label only | label, then reasoning (AFRL 2602.10006, AGRL 2510.08048) | reasoning, then label (LORE 2512.03025)",
+        choices=("label_only", "answer_first", "reason_first"),
+    )
+
+
+@dataclass
+class PretrainConfig:
+    """Language modelling of the embedded model on unlabelled texts of the source. Ours: stands in for a pretrained LLM."""
+
+    texts: int = setting("unlabelled texts read from the source", ge=0)
+    max_steps: int = setting("optimizer steps; 0 leaves the random initialisation", ge=0)
+    per_device_train_batch_size: int = setting("blocks a step", ge=1)
+    block_size: int = setting("tokens a block", ge=16)
+    learning_rate: float = setting("peak rate, linear decay", gt=0, le=1)
+    warmup_steps: int = setting("linear warm-up, optimizer steps", ge=0)
+
+
+@dataclass
+class ModelConfig:
+    """The policy's starting point (group `model`)."""
+
+    name: str = setting("shown in tables; for a pretrained model the hub id or directory")
+    architecture: str = setting("transformers model type made from its config when `path` is null, e.g. qwen2")
+    path: str | None = setting("directory or hub id of pretrained weights; null makes a model from the fields below")
+    revision: str | None = setting("hub revision; null is refused for hub ids, so that weights cannot move")
+    vocab_size: int = setting("byte-level BPE size, trained on the source's texts", ge=300)
+    hidden_size: int = setting("width", ge=8)
+    intermediate_size: int = setting("MLP width", ge=8)
+    num_hidden_layers: int = setting("layers", ge=1)
+    num_attention_heads: int = setting("query heads", ge=1)
+    num_key_value_heads: int = setting("key/value heads", ge=1)
+    max_position_embeddings: int = setting("longest sequence, tokens", ge=32)
+    seed: int = setting("of weights and pretraining: fixed across run seeds, as a downloaded checkpoint would be", ge=0)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+
+
+@dataclass
+class OptimizerConfig:
+    """What SFT and RL hand to AdamW and the schedule; every field explicit because library defaults drift."""
+
+    learning_rate: float = setting("peak rate", gt=0, le=1)
+    lr_scheduler_type: str = setting("schedule", choices=("constant", "constant_with_warmup", "linear", "cosine"))
+    warmup_steps: int = setting("optimizer steps of linear warm-up", ge=0)
+    weight_decay: float = setting("decoupled weight decay", ge=0, le=1)
+    adam_beta1: float = setting("first moment decay", ge=0, lt=1)
+    adam_beta2: float = setting("second moment decay", ge=0, lt=1)
+    adam_epsilon: float = setting("Adam's epsilon", gt=0)
+    max_grad_norm: float = setting("gradient norm clip; 0 is off", ge=0)
+
+
+@dataclass
+class SftConfig(OptimizerConfig):
+    """Supervised fine-tuning on rendered targets (group `sft`)."""
+
+    enabled: bool = setting("false: RL and evaluation start from the base model")
+    max_steps: int = setting("optimizer steps", ge=1)
+    per_device_train_batch_size: int = setting("examples a micro-batch", ge=1)
+    gradient_accumulation_steps: int = setting("micro-batches an optimizer step", ge=1)
+    save_steps: int = setting("checkpoint every so many optimizer steps; 0 is off", ge=0)
+
+
+@dataclass
+class RlConfig(OptimizerConfig):
+    """Group-relative policy optimisation (group `rl`); names and meanings are TRL 1.16's GRPOConfig where it has them."""
+
+    enabled: bool = setting("false: the point ends with SFT")
+    max_steps: int = setting("optimizer steps", ge=1)
+    num_generations: int = setting("completions a prompt (G)", ge=2, source="DeepSeekMath 2402.03300")
+    per_device_train_batch_size: int = setting("completions a micro-batch", ge=1)
+    gradient_accumulation_steps: int = setting("micro-batches an optimizer step", ge=1)
+    steps_per_generation: int = setting("micro-batches a generation batch is split into", ge=1)
+    num_iterations: int = setting("passes over each generation batch (mu)", ge=1, source="DeepSeekMath 2402.03300")
+    max_completion_length: int = setting("tokens a completion", ge=1)
+    temperature: float = setting("sampling temperature", gt=0, le=10)
+    top_p: float = setting("nucleus; below 1 biases importance ratios", gt=0, le=1)
+    top_k: int = setting("0 is off; above 0 biases importance ratios", ge=0)
+    clip_low: float = setting("lower clip range, epsilon", ge=0, lt=1, source="PPO 1707.06347")
+    clip_high: float = setting("upper clip range, epsilon_high", ge=0, source="DAPO 2503.14476 section 3.1: 0.28")
+    delta: float | None = setting(
+        "dual clip: upper bound on the ratio where the advantage is negative; null is off", gt=1, source="INTELLECT-2 2505.07291"
+    )
+    beta: float = setting("weight of the KL to the starting policy; 0 keeps no reference model", ge=0)
+    loss_type: str = setting("aggregation and surrogate", choices=("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"))
+    importance_sampling_level: str = setting("ratio a token or a sequence (GSPO 2507.18071)", choices=("token", "sequence"))
+    scale_rewards: str = setting(
+        "advantage denominator: group std, batch std, or none (Dr.GRPO 2503.20783)", choices=("group", "batch", "none")
+    )
+    top_entropy_quantile: float = setting(
+        "share of highest-entropy tokens that get a gradient; 1 is all", gt=0, le=1, source="2506.01939: 0.2"
+    )
+    entropy_coef: float = setting("entropy bonus; 0 is off", ge=0)
+    mask_truncated_completions: bool = setting("no loss on completions without an end")
+    save_windows: int = setting("checkpoint every so many generation batches; 0 is off", ge=0)
+
+
+@dataclass
+class RewardConfig:
+    """Verifiable rewards of a parsed completion (group `reward`)."""
+
+    name: str = setting("which reward", choices=("exact", "graded"))
+    invalid: float = setting("reward of a completion that does not parse", le=0)
+
+
+@dataclass
+class CurriculumConfig:
+    """Order in which RL sees its prompts (group `curriculum`). Every order visits the same prompts."""
+
+    name: str = setting("order by the source's own difficulty", choices=("random", "easy_to_hard", "hard_to_easy"))
+
+
+@dataclass
+class EvalConfig:
+    """Evaluation of a policy (group `eval`)."""
+
+    subsets: list[str] = setting("test splits; capability subsets and `wild`")
+    size: int = setting("pairs of each subset, decoded greedily", ge=1)
+    sampled_size: int = setting("first pairs of each subset also sampled", ge=0)
+    samples: int = setting("completions a sampled pair (n of pass@k)", ge=1)
+    temperature: float = setting("of the sampled completions", gt=0)
+    max_completion_length: int = setting("tokens a completion", ge=1)
+    batch_size: int = setting("completions decoded at once", ge=1)
+    resamples: int = setting("bootstrap resamples over pairs for 95 % intervals", ge=100)
+    stages: list[str] = setting("policies evaluated: the final one always is; `sft` adds the policy RL started from")
+
+
+@dataclass
+class TrackingConfig:
+    """Where curves go beside the local files (group `tracking`). Cannot change a result; never part of a stage key."""
+
+    wandb: str = setting("auto: online with an API key, else offline", choices=("auto", "online", "offline", "disabled"))
+    project: str = setting("W&B project")
+    entity: str | None = setting("W&B entity")
+
+
+@dataclass
+class ComputeConfig:
+    """Where and how exactly numbers are computed (group `compute`)."""
+
+    device: str = setting("auto: a GPU where torch was built for one and the driver is there", choices=("auto", "cpu", "cuda"))
+    precision: str = setting("training autocast", choices=("fp32", "bf16"))
+    threads: int = setting("CPU threads of a stage: fixed, because summation order depends on it", ge=1)
+
+
+@dataclass
+class Config:
+    """One point, resolved."""
+
+    data: Any = MISSING
+    cot: Any = MISSING
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    format: FormatConfig = field(default_factory=FormatConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
+    rl: RlConfig = field(default_factory=RlConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    seed: int = setting("of training and sampling; data and base model have their own", ge=0, le=2**31 - 1)
+    guard: str = setting("what an inert setting does", choices=("error", "warn"))
+    root: str = setting("folder of artifacts, points and sweeps")
+
+
+def register() -> None:
+    """Put the schema into Hydra's store; the composed config is then typed and closed."""
+    from lore_lab.config.cot import CotConfig
+    from lore_lab.config.table import TableConfig
+    from lore_lab.config.world import WorldConfig
+
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(group="data", name="world_schema", node=WorldConfig)
+    store.store(group="data", name="table_schema", node=TableConfig)
+    store.store(group="cot", name="cot_schema", node=CotConfig)

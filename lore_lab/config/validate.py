@@ -1,0 +1,114 @@
+"""Everything that can be known to be wrong before compute is refused here: ranges, cross-field conditions, inert axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
+
+from lore_lab.config.fields import range_error, walk
+from lore_lab.config.guards import inert, one_update
+from lore_lab.config.schema import Config
+
+
+class ConfigError(ValueError):
+    """The config cannot be run as it is; the message names the key, the value and what would do."""
+
+
+#: (is it wrong?, message with the config's fields as format arguments)
+_CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
+    (
+        lambda c: c.rl.per_device_train_batch_size * c.rl.steps_per_generation % c.rl.num_generations != 0,
+        "rl.num_generations={rl.num_generations} must divide the generation batch, rl.per_device_train_batch_size "
+        "({rl.per_device_train_batch_size}) x rl.steps_per_generation ({rl.steps_per_generation})",
+    ),
+    (
+        lambda c: not one_update(c) and c.rl.steps_per_generation * c.rl.num_iterations % c.rl.gradient_accumulation_steps != 0,
+        "rl.gradient_accumulation_steps={rl.gradient_accumulation_steps} must divide rl.steps_per_generation x rl.num_iterations "
+        "({rl.steps_per_generation} x {rl.num_iterations}), so that a generation batch ends with an optimizer step",
+    ),
+    (
+        lambda c: c.rl.loss_type not in ("cispo", "sapo") and c.rl.clip_low > c.rl.clip_high,
+        "rl.clip_low={rl.clip_low} is above rl.clip_high={rl.clip_high}; clip-higher raises rl.clip_high",
+    ),
+    (
+        lambda c: c.rl.delta is not None and c.rl.delta <= 1 + c.rl.clip_high,
+        "rl.delta={rl.delta} must be above 1 + rl.clip_high ({rl.clip_high}), or it replaces the upper clip",
+    ),
+    (lambda c: not c.sft.enabled and not c.rl.enabled, "sft and rl are both off: nothing would be trained; take sft=default or rl=grpo"),
+    (
+        lambda c: not c.sft.enabled and "sft" in c.eval.stages,
+        "eval.stages names sft, but the sft stage is off; take eval.stages=[] or sft=default",
+    ),
+    (
+        lambda c: c.prompt.max_tokens + max(c.rl.max_completion_length, c.eval.max_completion_length) > c.model.max_position_embeddings,
+        "prompt.max_tokens={prompt.max_tokens} plus the longest completion exceeds model.max_position_embeddings={model.max_position_embeddings}",
+    ),
+    (
+        lambda c: c.eval.sampled_size > c.eval.size,
+        "eval.sampled_size={eval.sampled_size} is above eval.size={eval.size}",
+    ),
+    (
+        lambda c: c.format.name != "label_only" and c.sft.enabled and c.cot.name == "none",
+        "format={format.name} needs reasoning in the targets, cot=none writes none; take format=label_only or another cot",
+    ),
+    (
+        lambda c: c.model.hidden_size % c.model.num_attention_heads != 0 or c.model.num_attention_heads % c.model.num_key_value_heads != 0,
+        "model.num_attention_heads={model.num_attention_heads} must divide model.hidden_size={model.hidden_size} and be a multiple of "
+        "model.num_key_value_heads={model.num_key_value_heads}",
+    ),
+    (
+        lambda c: c.model.path is not None and "/" in c.model.path and not c.model.path.startswith((".", "/")) and c.model.revision is None,
+        "model.path={model.path} is a hub id: pin model.revision, so that the weights cannot move",
+    ),
+    (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
+    (
+        lambda c: bool(set(c.eval.stages) - {"sft"}),
+        "eval.stages={eval.stages}: only sft can be added; the final policy is always evaluated",
+    ),
+)
+
+
+def typed(config: DictConfig) -> Config:
+    """The composed config as dataclasses. Raises ConfigError when a value is missing or has the wrong type."""
+    tree = config.copy()
+    with flag_override(tree, ["struct", "readonly"], False):
+        tree.pop("hydra", None)
+    try:
+        result: Any = OmegaConf.to_object(tree)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from None
+    if not isinstance(result, Config):
+        raise ConfigError("the config was composed without its schema; start defaults with `- schema`")
+    return result
+
+
+def problems(config: Config) -> list[str]:
+    """Messages for every range and cross-field condition that does not hold."""
+    found = [message for key, field, value in walk(config) if (message := range_error(key, field, value))]
+    if found:
+        return found
+    return [_fill(message, config) for wrong, message in _CROSS_FIELD if wrong(config)]
+
+
+def validate(config: Config, touched: Iterable[str] = ()) -> list[str]:
+    """Raise ConfigError when the config cannot run. Returns warnings: inert settings under guard=warn.
+
+    touched: dotted keys and group names the user swept or overrode.
+    """
+    found = problems(config)
+    if found:
+        raise ConfigError("\n".join(found))
+    messages = inert(config, touched)
+    if messages and config.guard == "error":
+        raise ConfigError("\n".join(messages))
+    return messages
+
+
+def _fill(message: str, config: Config) -> str:
+    values = {key: value for key, _, value in walk(config)}
+    for key in sorted(values, key=len, reverse=True):
+        message = message.replace("{" + key + "}", str(values[key]))
+    return message

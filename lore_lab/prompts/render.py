@@ -1,0 +1,83 @@
+"""An example in words, under a token budget.
+
+Policy when the budget is short: fields are shortened from the last of `features.fields` to the first; the instruction and the query
+are never cut; when they alone do not fit, that is an error before any training. What was cut is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lore_lab.data.example import Example
+from lore_lab.prompts.instructions import instruction
+from lore_lab.prompts.neutralise import neutralise
+
+if TYPE_CHECKING:
+    from lore_lab.config.schema import FeaturesConfig, PromptConfig
+
+
+class PromptTooLong(ValueError):
+    """Instruction and query alone exceed `prompt.max_tokens`."""
+
+
+@dataclass
+class Renderer:
+    """Renders examples for one tokenizer. `cut` counts, by field name, how often it was shortened or dropped; `rendered` all examples."""
+
+    tokenizer: Any
+    features: FeaturesConfig
+    prompt: PromptConfig
+    grades: Sequence[str]
+    reason_first: bool
+    rules: Sequence[str] = ()
+    cut: Counter[str] = field(default_factory=Counter)
+    rendered: int = 0
+
+    def __post_init__(self) -> None:
+        self._head = instruction(self.prompt.template, self.grades, self.rules, self.reason_first)
+        self._chat = getattr(self.tokenizer, "chat_template", None) is not None
+
+    def ids(self, example: Example) -> list[int]:
+        """Token ids of the prompt, at most `prompt.max_tokens`, ending where the completion begins."""
+        fields = [(name, neutralise(example.query_fields.get(name, ""))) for name in self.features.query_fields]
+        fields += [(name, neutralise(example.item.get(name, ""))) for name in self.features.fields]
+        fields = [(name, text) for name, text in fields if text]
+        query = neutralise(example.query)
+        ids = self._encode(query, fields)
+        shortened: set[str] = set()
+        while len(ids) > self.prompt.max_tokens:
+            if not fields:
+                raise PromptTooLong(
+                    f"example {example.id}: instruction and query need {len(ids)} tokens, prompt.max_tokens={self.prompt.max_tokens}; "
+                    f"raise it or take a shorter prompt.template than {self.prompt.template!r}"
+                )
+            name, text = fields.pop()
+            shortened.add(name)
+            words = text.split()
+            keep = max(0, len(words) - max(1, len(ids) - self.prompt.max_tokens))  # a word is at least one token
+            if keep:
+                fields.append((name, " ".join(words[:keep])))
+            ids = self._encode(query, fields)
+        self.rendered += 1
+        self.cut.update(shortened)
+        return ids
+
+    def text(self, query: str, fields: Sequence[tuple[str, str]]) -> str:
+        return "\n".join([*self._head, f"query: {query}", *(f"{name}: {text}" for name, text in fields), "judge:"]) + "\n"
+
+    def _encode(self, query: str, fields: Sequence[tuple[str, str]]) -> list[int]:
+        text = self.text(query, fields)
+        if self._chat:
+            message = [{"role": "user", "content": text}]
+            ids = self.tokenizer.apply_chat_template(
+                message, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False
+            )
+            return list(ids)
+        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def report(self) -> dict[str, int]:
+        """Counts for a stage's metrics: prompts rendered, and how often each field was cut."""
+        return {"prompts": self.rendered} | {f"cut/{name}": count for name, count in sorted(self.cut.items())}

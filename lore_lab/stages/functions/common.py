@@ -1,0 +1,37 @@
+"""Reading input artifacts: examples with their source, and the renderer that puts them into words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from lore_lab.data.example import Example
+from lore_lab.data.frame import read_examples
+from lore_lab.prompts.formats import ResponseFormat, response_format
+from lore_lab.prompts.render import Renderer
+from lore_lab.stages.functions.data import EXAMPLES, SOURCE
+from lore_lab.stages.store import Artifact
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Examples of a data or bench artifact, with their splits and what the source says of itself."""
+
+    rows: list[tuple[str, Example]]
+    source: dict[str, Any]
+
+    @classmethod
+    def read(cls, artifact: Artifact) -> Pairs:
+        return cls(read_examples(artifact.path / EXAMPLES), json.loads((artifact.path / SOURCE).read_text(encoding="utf-8")))
+
+    @property
+    def grades(self) -> int:
+        return len(self.source["grades"])
+
+    def layout(self, settings: Any) -> ResponseFormat:
+        return response_format(settings.format.name, self.grades)
+
+    def renderer(self, settings: Any, tokenizer: Any) -> Renderer:
+        reason_first = settings.format.name == "reason_first"
+        return Renderer(tokenizer, settings.features, settings.prompt, self.source["grades"], reason_first, self.source["rules"])

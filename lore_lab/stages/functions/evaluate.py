@@ -1,0 +1,40 @@
+"""Stage `eval`: a policy on the test pairs, greedy and sampled; predictions as a table, metrics in the manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from transformers import set_seed
+
+from lore_lab.evaluate.metrics import summarise
+from lore_lab.evaluate.predict import Pair, predict
+from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
+from lore_lab.stages.context import StageContext
+from lore_lab.stages.functions.common import Pairs
+from lore_lab.train.common import load_policy, prepare, stage_seed
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    settings = context.settings
+    prepare(settings.compute.device, settings.compute.threads)
+    bench = Pairs.read(context.inputs["bench"])
+    model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
+    renderer, layout = bench.renderer(settings, tokenizer), bench.layout(settings)
+    position: Counter[str] = Counter()
+    pairs = []
+    for subset, example in bench.rows:
+        pairs.append(Pair(example, subset, renderer.ids(example), sampled=position[subset] < settings.eval.sampled_size))
+        position[subset] += 1
+    seed = stage_seed(settings.seed, "eval")
+    set_seed(seed)
+    ends = end_ids(model, tokenizer.eos_token_id)
+    engine = TransformersEngine(model, tokenizer.pad_token_id, ends)
+    sampling = Sampling(settings.eval.temperature, settings.eval.max_completion_length)
+    table = predict(
+        pairs, engine, tokenizer, ends, layout, sampling, settings.eval.samples, settings.eval.batch_size, context.progress
+    )  # fmt: skip
+    table.to_parquet(context.output / "predictions.parquet", index=False)
+    metrics = summarise(table, bench.grades, bench.source["relevant_from"], settings.eval.resamples, seed)
+    problems = table[table["mode"] == "greedy"]["problem"].value_counts().sort_index()
+    return metrics | {f"invalid/{problem}": int(count) for problem, count in problems.items()} | renderer.report()

@@ -1,0 +1,154 @@
+"""The stage graph: which stages a config asks for, what each may read, and the key each comes to.
+
+A stage is a function of its own slice of the config and its input artifacts. The slice is cut here, so a stage cannot read what its
+key does not cover. Imports no torch: planning is cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+from lore_lab.config.schema import Config
+from lore_lab.data.registry import source_module
+from lore_lab.stages.device import resolve_device
+from lore_lab.stages.keys import digest, stage_key
+
+_TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl", "datasets", "numpy", "peft")
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What a kind of stage is: its code, its slice and the libraries that decide its result.
+
+    config: dotted keys of the slice; `without`: dotted keys emptied in it again. function: "module:callable", run in a fresh process.
+    modules: further code chosen by the config (an arm, a source), beyond what the function imports by name.
+    """
+
+    function: str
+    config: tuple[str, ...]
+    libraries: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    modules: Callable[[Config], tuple[str, ...]] = lambda config: ()
+
+
+def _source_modules(config: Config) -> tuple[str, ...]:
+    return (source_module(config.data),)
+
+
+def _cot_modules(config: Config) -> tuple[str, ...]:
+    return ("lore_lab.cot",)
+
+
+SPECS: dict[str, StageSpec] = {
+    "data": StageSpec("lore_lab.stages.functions.data:train", ("data",), ("numpy", "pyarrow", "pandas"), modules=_source_modules),
+    "bench": StageSpec(
+        "lore_lab.stages.functions.data:bench",
+        ("data", "eval.subsets", "eval.size"),
+        ("numpy", "pyarrow", "pandas"),
+        without=("data.size",),
+        modules=_source_modules,
+    ),
+    "base": StageSpec(
+        "lore_lab.stages.functions.base:run",
+        ("data", "model", "compute"),
+        _TRAINING_LIBRARIES,
+        without=("data.size",),
+        modules=_source_modules,
+    ),
+    "sft": StageSpec(
+        "lore_lab.stages.functions.sft:run",
+        ("sft", "prompt", "features", "format", "cot", "seed", "compute"),
+        _TRAINING_LIBRARIES,
+        modules=_cot_modules,
+    ),
+    "rl": StageSpec(
+        "lore_lab.stages.functions.rl:run",
+        ("rl", "reward", "curriculum", "prompt", "features", "format", "seed", "compute"),
+        _TRAINING_LIBRARIES,
+    ),
+    "eval": StageSpec(
+        "lore_lab.stages.functions.evaluate:run",
+        ("eval", "prompt", "features", "format", "seed", "compute"),
+        ("torch", "transformers", "tokenizers", "numpy", "scikit-learn", "pandas", "pyarrow"),
+        without=("eval.stages",),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of one point. `role` names it inside the point ("sft_eval"); `stage` is its kind ("eval")."""
+
+    role: str
+    stage: str
+    key: str
+    config: Mapping[str, Any]  #: the slice, nested plain data
+    inputs: Mapping[str, Node]  #: by the name the stage function reads them under
+    parts: Mapping[str, Any]  #: what the key was made of, for the manifest
+
+    @property
+    def id(self) -> str:
+        return f"{self.stage}-{self.key}"
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The config as nested plain data."""
+    content = {name: asdict(value) if is_dataclass(value) else value for name, value in vars(config).items()}  # type: ignore[arg-type]
+    content["data"]["kind"] = type(config.data).__name__
+    content["compute"]["device"] = resolve_device(config.compute.device)
+    return content
+
+
+def _cut(tree: Mapping[str, Any], keep: tuple[str, ...], without: tuple[str, ...]) -> dict[str, Any]:
+    """The nested slice of `tree` under the dotted keys `keep`, the dotted keys `without` emptied."""
+    result: dict[str, Any] = {}
+    for dotted in keep:
+        *parents, leaf = dotted.split(".")
+        source, target = tree, result
+        for parent in parents:
+            source, target = source[parent], target.setdefault(parent, {})
+        value = source[leaf]
+        target[leaf] = dict(value) if isinstance(value, Mapping) else value
+    for dotted in without:
+        *parents, leaf = dotted.split(".")
+        target = result
+        for parent in parents:
+            target = target[parent]
+        target[leaf] = type(target[leaf])()  # nothing of its kind: a stage that reads it all the same comes out empty, loudly
+    return result
+
+
+def build(config: Config) -> dict[str, Node]:
+    """The point's stages by role, inputs before their users; the last one is the final evaluation."""
+    tree = plain(config)
+    nodes: dict[str, Node] = {}
+
+    def add(role: str, stage: str, **inputs: str) -> str:
+        spec = SPECS[stage]
+        linked = {name: nodes[source] for name, source in inputs.items()}
+        cut = _cut(tree, spec.config, spec.without)
+        modules = (spec.function.partition(":")[0], *spec.modules(config))
+        key, parts = stage_key(stage, cut, {name: node.key for name, node in linked.items()}, modules, spec.libraries)
+        nodes[role] = Node(role, stage, key, cut, linked, parts)
+        return role
+
+    policy = add("base", "base")
+    trained = config.sft.enabled or config.rl.enabled
+    if trained:
+        add("data", "data")
+    add("bench", "bench")
+    if config.sft.enabled:
+        policy = add("sft", "sft", data="data", policy=policy)
+    if config.rl.enabled:
+        if "sft" in config.eval.stages and config.sft.enabled:
+            add("sft_eval", "eval", bench="bench", policy="sft")
+        policy = add("rl", "rl", data="data", policy=policy)
+    add("eval", "eval", bench="bench", policy=policy)
+    return nodes
+
+
+def point_key(nodes: Mapping[str, Node]) -> str:
+    """A point is what its stages compute: two commands that come to the same stages are one point."""
+    return digest({role: node.key for role, node in nodes.items()})

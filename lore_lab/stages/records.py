@@ -1,0 +1,154 @@
+"""What is written down of points and sweeps, beside the artifacts: small JSON files, replaced whole.
+
+points/<key>/point.json   state, stages with times and whether they were cached, metrics, resolved config
+sweeps/<id>/sweep.json    the command, its axes, its points
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lore_lab.config.schema import Config
+from lore_lab.stages.graph import Node, build, plain, point_key
+from lore_lab.stages.keys import digest
+from lore_lab.stages.store import Store, write_json
+
+
+@dataclass(frozen=True)
+class Point:
+    """One resolved config, with its stages and the overrides that made it."""
+
+    key: str
+    config: Config
+    overrides: tuple[str, ...]
+    nodes: Mapping[str, Node] = field(repr=False)
+
+    @classmethod
+    def of(cls, config: Config, overrides: Sequence[str]) -> Point:
+        nodes = build(config)
+        return cls(point_key(nodes), config, tuple(overrides), nodes)
+
+    @property
+    def title(self) -> str:
+        return " ".join(self.overrides) or "default"
+
+    @property
+    def targets(self) -> list[Node]:
+        """The stages whose artifacts make the point complete: its evaluations."""
+        return [node for node in self.nodes.values() if node.stage == "eval"]
+
+    def folder(self, root: Path) -> Path:
+        return root / "points" / self.key
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The file's content, or None where there is none."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def point_metrics(store: Store, point: Point) -> dict[str, float]:
+    """Metrics of the point's evaluations, prefixed with their role: "eval/macro_f1", "sft_eval/macro_f1"."""
+    metrics: dict[str, float] = {}
+    for node in point.targets:
+        artifact = store.find(node.stage, node.key)
+        if artifact is not None:
+            metrics |= {f"{node.role}/{name}": value for name, value in artifact.metrics.items()}
+    return metrics
+
+
+def _stage(role: str, node: Node, before: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage of the record. What an earlier run of the same point computed stays noted as computed by it."""
+    known = next((stage for stage in before.get("stages", []) if (stage["role"], stage["key"]) == (role, node.key)), None)
+    return known or {"stage": node.stage, "role": role, "key": node.key, "state": "pending", "cached": False, "seconds": 0.0}
+
+
+class PointRecord:
+    """Writes point.json as the point moves from queued to done. The lock tells `status` whether a writer is alive."""
+
+    def __init__(self, root: Path, point: Point) -> None:
+        self.folder = point.folder(root)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._path = self.folder / "point.json"
+        self._lock = FileLock(self.folder / "writer.lock", thread_local=False)
+        before = read_json(self._path) or {}
+        self.content: dict[str, Any] = {
+            "point": point.key,
+            "overrides": list(point.overrides),
+            "seed": point.config.seed,
+            "config": plain(point.config),
+            "state": "queued",
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": before.get("started"),
+            "finished": None,
+            "seconds": before.get("seconds", 0.0),
+            "error": None,
+            "log": None,
+            "stages": [_stage(role, node, before) for role, node in point.nodes.items()],
+            "metrics": {},
+            "mirrored": before.get("mirrored", False),
+        }
+
+    def claim(self) -> None:
+        """Say that this process works on the point; without effect where another one already does."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return
+        self.write(state="queued")
+
+    def write(self, **changes: Any) -> None:
+        self.content |= changes
+        write_json(self._path, self.content)
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def alive(folder: Path) -> bool:
+    """Whether a process is at work on the point in `folder`."""
+    lock = FileLock(folder / "writer.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def sweep_id(points: Sequence[Point]) -> str:
+    """The same points are the same sweep, whatever the order of the command's words."""
+    return digest(sorted(point.key for point in points))
+
+
+def write_sweep(root: Path, points: Sequence[Point], axes: Mapping[str, Sequence[str]], command: str, **extra: Any) -> Path:
+    """Write or refresh sweep.json; returns the sweep's folder."""
+    folder = root / "sweeps" / sweep_id(points)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = read_json(folder / "sweep.json") or {"created": now()}
+    content = before | {
+        "sweep": folder.name,
+        "command": command,
+        "axes": {name: list(values) for name, values in axes.items()},
+        "points": [{"point": point.key, "overrides": list(point.overrides)} for point in points],
+        "finished": None,
+    }
+    write_json(folder / "sweep.json", content | extra)
+    return folder

@@ -1,0 +1,139 @@
+"""Runs one stage in a fresh process, forked from a server that has the heavy libraries loaded already.
+
+A fork costs tens of milliseconds where an import of torch and TRL costs seconds, and every stage still starts from the same state:
+no generator, tracker or device context leaks from one stage into the next.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from lore_lab.stages.context import StageContext
+from lore_lab.stages.store import Artifact, Store
+from lore_lab.tracking.local import CurveWriter, finish_curves
+
+#: loaded once by the fork server; stages that need none of it pay nothing either
+_PRELOAD = ["lore_lab.stages.preload"]
+
+
+def process_context() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    return context
+
+
+def _die_with_parent() -> None:
+    """Leave when the scheduling process is gone, so that a killed command leaves nothing behind that computes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _redirect(log: Path) -> None:
+    stream = log.open("a", buffering=1, encoding="utf-8")
+    os.dup2(stream.fileno(), 1)
+    os.dup2(stream.fileno(), 2)
+    sys.stdout = sys.stderr = stream
+
+
+def run_stage(job: Mapping[str, Any], connection: Connection) -> None:
+    """Entry of the child process. Reports over `connection`: ("progress", done, total, text), then ("done" | "busy" | "failed", text).
+
+    job: root, stage, role, key, function, config, parts, inputs (name -> (stage, key)), log.
+    """
+    _die_with_parent()
+    store = Store(job["root"])
+    stage, key = job["stage"], job["key"]
+    work = store.work(stage, key)
+    work.mkdir(parents=True, exist_ok=True)
+    _redirect(work / "log.txt")
+    try:
+        with store.lock(stage, key).acquire(timeout=0):
+            if store.find(stage, key) is None:
+                _compute(store, job, work, connection)
+            connection.send(("done", ""))
+    except Timeout:
+        connection.send(("busy", ""))
+    except BaseException as error:
+        traceback.print_exc()
+        sys.stdout.flush()
+        connection.send(("failed", f"{error.__class__.__name__}: {error}"))
+        if not isinstance(error, Exception):
+            raise
+
+
+def _compute(store: Store, job: Mapping[str, Any], work: Path, connection: Connection) -> None:
+    stage, key = job["stage"], job["key"]
+    started = time.perf_counter()
+    inputs = {name: _input(store, *reference) for name, reference in job["inputs"].items()}
+    output = work / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir()
+    curves = CurveWriter(work, job["role"] if stage == "eval" else stage)
+    context = StageContext(
+        config=job["config"],
+        inputs=inputs,
+        output=output,
+        work=work,
+        curves=curves,
+        progress=lambda done, total, text: connection.send(("progress", done, total, text)),
+    )
+    module, _, name = job["function"].partition(":")
+    metrics = getattr(importlib.import_module(module), name)(context)
+    curves.close()
+    finish_curves(work, output)
+    previous = _attempts(work)
+    manifest = {
+        "config": job["config"],
+        "inputs": {name: reference[1] for name, reference in job["inputs"].items()},
+        "code": job["parts"]["code"],
+        "versions": job["parts"]["versions"],
+        "metrics": metrics,
+        "seconds": round(time.perf_counter() - started, 3),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "platform": platform.platform(),
+        "attempts": previous["attempts"],
+        "resumed_from": previous["resumed_from"],
+    }
+    store.commit(stage, key, output, manifest)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _attempts(work: Path) -> dict[str, Any]:
+    """How often the stage was started, and the optimizer step the last start continued from (null: from the beginning)."""
+    resumed = work / "resumed.json"
+    return {
+        "attempts": len(list(work.glob("curves-*.arrow"))),
+        "resumed_from": json.loads(resumed.read_text())["step"] if resumed.is_file() else None,
+    }
+
+
+def _input(store: Store, stage: str, key: str) -> Artifact:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        artifact = store.find(stage, key)
+    if artifact is None:
+        raise FileNotFoundError(f"input {stage}-{key} is gone{': ' + str(caught[0].message) if caught else ''}; run the command again")
+    return artifact

@@ -1,0 +1,121 @@
+"""What every trainer needs: seeds, the policy and its tokenizer, trainer arguments, the callback that records each step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+if TYPE_CHECKING:
+    from lore_lab.config.schema import OptimizerConfig
+
+Log = Callable[[int, Mapping[str, float]], None]
+Report = Callable[[int, int, str], None]
+
+
+def stage_seed(seed: int, stage: str) -> int:
+    """A seed of its own for each stage, so that two stages of one run never share a random stream. 0 is a seed like any other."""
+    return int.from_bytes(hashlib.blake2b(f"{stage}/{seed}".encode(), digest_size=4).digest(), "big") % (2**31)
+
+
+def prepare(device: str, threads: int) -> None:
+    """Fix the number of threads, quieten the libraries, and check the planned device against torch's own view."""
+    torch.set_num_threads(threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    available = torch.cuda.is_available()
+    if (device == "cuda") != available and not (device == "cpu" and available):
+        raise RuntimeError(
+            f"the plan says compute.device={device}, torch says CUDA is {'there' if available else 'not there'}; set compute.device"
+        )
+
+
+def load_policy(path: Path, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model (fp32, on `device`) and tokenizer of a policy artifact. Safetensors only, no remote code."""
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+    return model.to(device), tokenizer
+
+
+def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+def optimizer_arguments(config: OptimizerConfig) -> dict[str, Any]:
+    """The fields of `OptimizerConfig` under transformers' names."""
+    names = ("learning_rate", "lr_scheduler_type", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm")
+    return {name: getattr(config, name) for name in names} | {"warmup_steps": config.warmup_steps, "optim": "adamw_torch"}
+
+
+def common_arguments(output: Path, seed: int, compute: Any, save_steps: int) -> dict[str, Any]:
+    """Trainer arguments that no experiment varies. save_steps: optimizer steps between checkpoints, 0 for none."""
+    return {
+        "output_dir": str(output),
+        "seed": seed,
+        "data_seed": seed,
+        "use_cpu": compute.device == "cpu",
+        "bf16": compute.precision == "bf16",
+        "fp16": False,
+        "tf32": None,
+        "gradient_checkpointing": False,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "save_strategy": "steps" if save_steps else "no",
+        "save_steps": save_steps or 1,
+        "save_total_limit": 1,
+        "push_to_hub": False,
+        "torch_compile": False,
+    }
+
+
+class Recorder(TrainerCallback):
+    """Hands every optimizer step's metrics to the curves and the progress display."""
+
+    def __init__(self, log: Log, report: Report, shown: str) -> None:
+        """shown: the metric a person watches."""
+        self._log, self._report, self._shown = log, report, shown
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        numbers = {name: value for name, value in (logs or {}).items() if isinstance(value, (int, float)) and not name.startswith("train_")}
+        if not numbers:
+            return
+        self._log(state.global_step, numbers)
+        value = numbers.get(self._shown)
+        self._report(state.global_step, state.max_steps, f"{self._shown} {value:.3f}" if value is not None else "")
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint. Trainer writes its state file last, so a folder without a whole one was cut by a kill."""
+    complete = [path for path in folder.glob("checkpoint-*") if _whole(path / "trainer_state.json")]
+    return max(complete, key=_step, default=None)
+
+
+def _whole(state: Path) -> bool:
+    try:
+        json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def resume_point(work: Path) -> str | None:
+    """The checkpoint a restarted stage continues from, noted in resumed.json for the record; None for a fresh start."""
+    checkpoint = last_checkpoint(work / "checkpoints")
+    if checkpoint is None:
+        return None
+    (work / "resumed.json").write_text(json.dumps({"step": _step(checkpoint)}), encoding="utf-8")
+    return str(checkpoint)

@@ -1,0 +1,114 @@
+"""Group-relative policy optimisation: TRL's GRPOTrainer, fed with our prompts, our engine and our rewards through its own hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import GRPOConfig, GRPOTrainer
+
+from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
+from lore_lab.train.common import Log, Recorder, Report, common_arguments, optimizer_arguments, resume_point, stage_seed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lore_lab.config.schema import RlConfig
+
+#: (indices of the examples, completion token ids) -> rewards
+RewardFunction = Callable[[Sequence[int], Sequence[list[int]]], list[float]]
+
+
+def updates_per_window(config: RlConfig) -> int:
+    """Optimizer steps one generation batch is used for. 1 means the ratio is 1 and clipping cannot act."""
+    return max(1, config.steps_per_generation * config.num_iterations // config.gradient_accumulation_steps)
+
+
+def prompts_per_window(config: RlConfig) -> int:
+    return config.per_device_train_batch_size * config.steps_per_generation // config.num_generations
+
+
+def prompts_needed(config: RlConfig) -> int:
+    """Prompts a whole run visits."""
+    windows = -(-config.max_steps * config.gradient_accumulation_steps // (config.steps_per_generation * config.num_iterations))
+    return windows * prompts_per_window(config)
+
+
+def grpo_arguments(config: RlConfig, seed: int, compute: Any, work: Path) -> GRPOConfig:
+    """Every loss-affecting field of TRL's config, explicitly: its defaults drift between versions."""
+    save_steps = config.save_windows * updates_per_window(config)
+    return GRPOConfig(
+        **common_arguments(work / "checkpoints", seed, compute, save_steps),
+        **optimizer_arguments(config),
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        steps_per_generation=config.steps_per_generation,
+        num_iterations=config.num_iterations,
+        num_generations=config.num_generations,
+        max_completion_length=config.max_completion_length,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        min_p=None,
+        repetition_penalty=1.0,
+        epsilon=config.clip_low,
+        epsilon_high=config.clip_high,
+        delta=config.delta,
+        beta=config.beta,
+        loss_type=config.loss_type,
+        importance_sampling_level=config.importance_sampling_level,
+        scale_rewards=config.scale_rewards,
+        top_entropy_quantile=config.top_entropy_quantile,
+        entropy_coef=config.entropy_coef,
+        use_adaptive_entropy=False,
+        mask_truncated_completions=config.mask_truncated_completions,
+        off_policy_mask_threshold=None,
+        use_bias_correction_kl=False,
+        multi_objective_aggregation="sum_then_normalize",
+        disable_dropout=True,
+        shuffle_dataset=False,  # the curriculum decided the order
+        remove_unused_columns=False,
+        use_vllm=False,
+        log_completions=False,
+    )
+
+
+def train_grpo(
+    config: RlConfig,
+    seed: int,
+    compute: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    examples: Sequence[int],
+    reward: RewardFunction,
+    work: Path,
+    log: Log,
+    report: Report,
+) -> None:
+    """Train `model` in place. prompts: token ids in visiting order; examples: what `reward` knows each of them by.
+
+    Continues from a checkpoint in `work`; checkpoints lie on generation windows, because TRL generates anew after a restart.
+    """
+    engine = TransformersEngine(model, tokenizer.pad_token_id, end_ids(model, tokenizer.eos_token_id))
+    sampling = Sampling(config.temperature, config.max_completion_length, config.top_p, config.top_k)
+
+    def rollout(batch: Any, trainer: GRPOTrainer) -> dict[str, Any]:
+        return {"prompt_ids": batch, "completion_ids": engine.generate(batch, sampling), "logprobs": None}
+
+    def label_reward(completion_ids: list[list[int]], example: list[int], **_: Any) -> Any:
+        return reward(example, completion_ids)
+
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=[label_reward],
+        args=grpo_arguments(config, stage_seed(seed, "rl"), compute, work),
+        train_dataset=Dataset.from_dict({"prompt": list(prompts), "example": list(examples)}),
+        processing_class=tokenizer,
+        rollout_func=rollout,
+        callbacks=[Recorder(log, report, "reward")],
+    )
+    trainer.train(resume_from_checkpoint=resume_point(work))

@@ -1,0 +1,64 @@
+"""Supervised fine-tuning: the loss is on the completion only. TRL's SFTTrainer on tokens we rendered ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import SFTConfig as TrlSftConfig
+from trl import SFTTrainer
+
+from lore_lab.train.common import Log, Recorder, Report, common_arguments, optimizer_arguments, resume_point, stage_seed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lore_lab.config.schema import SftConfig
+
+
+def target_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Tokens of a target, the end token last."""
+    return [*tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True), tokenizer.eos_token_id]
+
+
+def train_sft(
+    config: SftConfig,
+    seed: int,
+    compute: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    targets: Sequence[list[int]],
+    work: Path,
+    log: Log,
+    report: Report,
+) -> dict[str, float]:
+    """Train `model` in place. prompts, targets: token ids, one of each an example. Continues from a checkpoint in `work`."""
+    seed = stage_seed(seed, "sft")
+    rows = {
+        "input_ids": [prompt + target for prompt, target in zip(prompts, targets, strict=True)],
+        "completion_mask": [[0] * len(prompt) + [1] * len(target) for prompt, target in zip(prompts, targets, strict=True)],
+    }
+    arguments = TrlSftConfig(
+        **common_arguments(work / "checkpoints", seed, compute, config.save_steps),
+        **optimizer_arguments(config),
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        max_length=None,
+        packing=False,
+        completion_only_loss=True,
+        loss_type="nll",
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_dict(rows),
+        processing_class=tokenizer,
+        callbacks=[Recorder(log, report, "loss")],
+    )
+    trainer.train(resume_from_checkpoint=resume_point(work))
+    seen = config.max_steps * config.per_device_train_batch_size * config.gradient_accumulation_steps
+    return {"examples": float(len(prompts)), "epochs": seen / len(prompts)}

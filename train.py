@@ -1,0 +1,58 @@
+"""One point, or a sweep: `python train.py [-m] [--plan] [key=value ...]`. Composes, checks, hands over; imports no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lore_lab.config.overrides import CONF, check
+from lore_lab.config.schema import register
+from lore_lab.config.validate import ConfigError
+
+
+def task(config: DictConfig) -> None:
+    """One point: from a single run, or from a launcher that runs points as Hydra jobs."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from lore_lab.command import run_job, run_single
+
+    job = HydraConfig.get()
+    words = [word for word in OmegaConf.to_container(job.overrides.task) or [] if isinstance(word, str)]
+    if job.mode == RunMode.MULTIRUN:
+        run_job(config, words)
+    else:
+        try:
+            code = run_single(config, words)
+        except ConfigError as error:
+            code = refuse(error)
+        raise SystemExit(code)
+
+
+def refuse(error: Exception) -> int:
+    """Say what is wrong with the command, the cause included; exit code 2."""
+    cause = f": {error.__cause__}" if error.__cause__ else ""
+    print(f"refused: {error}{cause}", file=sys.stderr)
+    return 2
+
+
+def main() -> None:
+    if "--plan" in sys.argv:
+        sys.argv.remove("--plan")
+        os.environ["LORE_LAB_PLAN"] = "1"
+    register()
+    try:
+        check([word for word in sys.argv[1:] if "=" in word and not word.startswith("-")])
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        raise SystemExit(refuse(error)) from None
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # our own errors are caught above; Hydra's own keep their traces
+    main()
