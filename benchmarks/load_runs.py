@@ -33,11 +33,9 @@ def main() -> None:
             end = time.perf_counter()
             report = write_report(root, "s1", root / "report.html")
             written = time.perf_counter()
-            print(
-                f"{len(runs)} points: runs {loaded - start:.2f} s, 2 curves {some - loaded:.2f} s ({len(two):,} rows), "
-                f"all curves {end - some:.2f} s ({len(everything):,} rows), report {written - end:.2f} s ({
-                    report.stat().st_size / 1e6:.1f} MB)"
-            )
+            size = report.stat().st_size / 1e6
+            print(f"{len(runs)} points: runs {loaded - start:.2f} s, 2 curves {some - loaded:.2f} s ({len(two):,} rows),", end=" ")
+            print(f"all curves {end - some:.2f} s ({len(everything):,} rows), report {written - end:.2f} s ({size:.1f} MB)")
 
 
 if __name__ == "__main__":

@@ -27,17 +27,19 @@ def rates(
     runs: int = 2000,
     seed: int = 0,
     acting: int | None = None,
+    rest: float = 0.0,
 ) -> dict[str, float]:
     """Share of arms with each outcome over `runs` simulated experiments, and of experiments with any.
 
-    sd: of a paired difference; half of its variance comes from the baseline, which all arms share. acting: how many of the arms
-    have the effect (all when None); the shares are then over the arms without it.
+    sd: of a paired difference; half of its variance comes from the baseline, which all arms share. acting: how many of the arms have
+    the effect (all when None); the others have `rest`, and the shares are then over the others.
     """
     rng = np.random.default_rng(seed)
     noise = sd / np.sqrt(2) * rng.normal(size=(runs, arms + 1, seeds))
     differences = noise[:, 1:] - noise[:, :1]
     acting = arms if acting is None else acting
     differences[:, :acting] += effect
+    differences[:, acting:] += rest
     counted = range(arms) if acting == arms else range(acting, arms)
     single: Counter[str] = Counter()
     experiments: Counter[str] = Counter()
@@ -59,7 +61,11 @@ def main() -> None:
         cells = [f"{100 * shares[name]:.1f} %" for name in (*OUTCOMES, "any supported")]
         print(f"| {arms} | {seeds} | {effect:g} | " + " | ".join(cells) + " |")
     mixed = rates(arms=8, seeds=5, effect=5.0, sd=1.0, smallest_effect=1.0, acting=4)
-    print(f"\n4 of 8 arms act strongly, 5 seeds; of the other 4: any supported {100 * mixed['any supported']:.1f} % of experiments")
+    edge = rates(arms=8, seeds=10, effect=5.0, sd=0.5, smallest_effect=1.0, acting=4, rest=1.0)
+    print(
+        f"\n4 of 8 arms act strongly (5 sd), 5 seeds; any of the other 4, which do nothing, supported: {100 * mixed['any supported']:.1f} %"
+    )
+    print(f"the same with the other 4 at the smallest effect, 10 seeds: any of them called no effect: {100 * edge['any no effect']:.1f} %")
 
 
 if __name__ == "__main__":

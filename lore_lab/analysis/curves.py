@@ -65,18 +65,20 @@ def headline_curves(names: Sequence[str]) -> list[str]:
     return [name for name in found if name]
 
 
-def time_to_collapse(steps: ArrayLike, entropy: ArrayLike, *, share: float = 0.2, start: int = 5, window: int = 5, hold: int = 5) -> float:
-    """The first step from which the smoothed entropy stays under `share` of its start for at least `hold` logged steps.
+def time_to_collapse(steps: ArrayLike, entropy: ArrayLike, *, share: float = 0.2, window: int | None = None) -> float:
+    """The first step from which the smoothed entropy stays under `share` of its start for at least a twentieth of the curve.
 
-    The start is the mean of the first `start` values. inf when it never happens (also when the run ends before `hold` steps).
+    The start is the mean of the first twentieth; window: running mean over so many values, a twentieth of the curve when None.
+    inf when it never happens.
     """
     x, y = _curve(steps, entropy)
-    below = smooth(y, window) < share * y[:start].mean()
+    twentieth = max(1, y.size // 20)
+    below = smooth(y, window or twentieth) < share * y[:twentieth].mean()
     run = 0
     for i, under in enumerate(below):
         run = run + 1 if under else 0
-        if run == hold:
-            return float(x[i - hold + 1])
+        if run == twentieth:
+            return float(x[i - twentieth + 1])
     return math.inf
 
 
@@ -87,16 +89,18 @@ def plateau(values: ArrayLike, *, share: float = 0.2) -> float:
     return float(y[-max(1, round(share * y.size)) :].mean()) if y.size else math.nan
 
 
-def steps_to_gain(
-    steps: ArrayLike, reward: ArrayLike, *, share: float = 0.9, start: int = 5, window: int = 9, least_gain: float = 0.0
-) -> float:
-    """The first step at which the smoothed reward has made `share` of its whole gain, from the mean of the first `start` values
-    to its plateau. nan when the gain is not above `least_gain`: a run that did not learn has no such step."""
+def steps_to_gain(steps: ArrayLike, reward: ArrayLike, *, share: float = 0.9, least_gain: float = 0.0, window: int | None = None) -> float:
+    """The first step at which the smoothed reward has made `share` of its whole gain.
+
+    The gain goes from the mean of the first twentieth of the curve to its plateau; window as in time_to_collapse. nan when the gain is
+    not above `least_gain`: a run that did not learn has no such step.
+    """
     x, y = _curve(steps, reward)
-    first, last = float(y[:start].mean()), plateau(y)
+    twentieth = max(1, y.size // 20)
+    first, last = float(y[:twentieth].mean()), plateau(y)
     if last - first <= least_gain:
         return math.nan
-    reached = smooth(y, window) >= first + share * (last - first)
+    reached = smooth(y, window or twentieth) >= first + share * (last - first)
     return float(x[reached.argmax()]) if reached.any() else math.inf
 
 
@@ -121,7 +125,8 @@ def fit_entropy_law(entropy: ArrayLike, reward: ArrayLike) -> EntropyLaw:
 def curve_summary(curves: pd.DataFrame, entropy: str = "rl/entropy", reward: str = "rl/reward") -> pd.DataFrame:
     """One row per point: arm, seed, time_to_collapse, plateau_entropy, steps_to_90, gain, and the law's a, b, r2, ceiling.
 
-    The law is fitted on the curves smoothed over 9 steps. A point without one of the curves has nan there.
+    The law is fitted on the steps that have both curves, smoothed over a twentieth of them. A point without one of the curves has nan
+    there.
     """
     chosen = curves[curves["name"].isin([entropy, reward])]
     of_point = chosen.drop_duplicates("point").set_index("point")
@@ -141,9 +146,11 @@ def _point_summary(entropy: pd.Series, reward: pd.Series, wide: pd.DataFrame) ->
         summary["plateau_entropy"] = plateau(entropy)
     if reward.size:
         summary["steps_to_90"] = steps_to_gain(reward.index, reward)
-        summary["gain"] = plateau(reward) - float(reward.iloc[:5].mean())
+        summary["gain"] = plateau(reward) - float(reward.iloc[: max(1, reward.size // 20)].mean())
+    # The reward comes once per generation, the entropy every step: the law is fitted where there are both.
+    both = wide.dropna()
     try:
-        law = fit_entropy_law(*(smooth(wide[name], 9) for name in wide))
+        law = fit_entropy_law(*(smooth(both[name], max(1, len(both) // 20)) for name in both))
     except ValueError:
         law = EntropyLaw(*(math.nan,) * 4, 0)
     return summary | {"law_a": law.a, "law_b": law.b, "law_r2": law.r2, "law_ceiling": law.ceiling}

@@ -126,8 +126,8 @@ def evaluation_of(root: str | Path, stages: Sequence[tuple[str, str]], model_key
 
 
 def arm_name(overrides: Iterable[str]) -> str:
-    """How an arm is called: its overrides except the seed, "default" when there are none."""
-    return " ".join(o for o in overrides if o.partition("=")[0].lstrip("+~") != "seed") or "default"
+    """How an arm is called: its overrides except the seed (and where to write, how strict to be), "default" when there are none."""
+    return " ".join(o for o in overrides if o.partition("=")[0].lstrip("+~") not in ("seed", "root", "guard")) or "default"
 
 
 def short_names(arms: Iterable[str]) -> dict[str, str]:

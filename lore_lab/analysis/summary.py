@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _HEADERS = {
     "macro_f1 difference": "difference",
 }
 
+_MOST_POINTS = 40  #: more than a terminal can show
 _DISPENSABLE = ("acc@2", "acc@4", "sft macro_f1", "optimistic_error_share", "invalid_rate")
 
 
@@ -43,7 +45,10 @@ class Summary:
     folder: Path
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield _fitting_table(f"sweep {self.sweep}", self.points, options.max_width)
+        if len(self.points) <= _MOST_POINTS or not len(self.arms):
+            yield _fitting_table(f"sweep {self.sweep}", self.points, options.max_width)
+        else:
+            yield Text(f"sweep {self.sweep}: {len(self.points)} points, one by one in {self.folder / 'table.md'}", style="bold")
         if len(self.arms):
             title = "over seeds: mean with 95 % t interval, difference to the first arm paired by seed"
             yield _fitting_table(title, self.arms, options.max_width)
@@ -120,17 +125,17 @@ def arm_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def failures(runs: pd.DataFrame) -> list[tuple[str, str, str, str]]:
-    """(arm, seed, last line of the error, log) of every failed point."""
+    """(arm, seed, the line of the error that names it, log) of every failed point."""
     failed = runs[runs["state"] == "failed"]
-    return [
-        (
-            row["arm"],
-            _text(row["seed"]),
-            (_text(row["error"]).strip().splitlines() or ["no error recorded"])[-1],
-            _text(row["log"]),
-        )
-        for row in failed.to_dict("records")
-    ]
+    return [(row["arm"], _text(row["seed"]), _error_line(_text(row["error"])), _text(row["log"])) for row in failed.to_dict("records")]
+
+
+def _error_line(error: str) -> str:
+    """The last line that names an exception (some messages go on below it), else the last line."""
+    lines = [line for line in error.splitlines() if line.strip()] or ["no error recorded"]
+    return next(
+        (line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception|Interrupt|Exit|Warning)\b", line)), lines[-1]
+    ).strip()
 
 
 def _text(value: Any) -> str:

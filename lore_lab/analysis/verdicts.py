@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,8 +39,8 @@ LEAST_SEEDS = 5
 class Verdict:
     """The outcome for one arm of an experiment, in the metric's own unit.
 
-    effect: mean of the paired differences. low, high: its 95 % t interval by itself. adjusted_low, adjusted_high: its interval
-    at the level Holm's procedure tested it at; the outcome is read from this one. p_holm: adjusted p-value of the claim's null
+    effect: mean of the paired differences. low, high: its 95 % t interval by itself. adjusted_low, adjusted_high: its interval at the
+    level Holm's procedure tested it at, from which the outcome was read. p_holm: the adjusted p-value of that test.
     power: probability that as many seeds, at the spread seen, show the smallest effect where it is real ("flat": show that there is none
     where there is none). seeds_to_settle: see stats.seeds_to_settle; None when the outcome is reached or over 1,000 would be needed.
     improvement: probability that a run of the arm scores higher than a run of the baseline. reason: one sentence.
@@ -90,16 +90,15 @@ def judge(
     if direction not in ("up", "down", "flat"):
         raise ValueError(f"direction={direction!r} is not one of up, down, flat")
     rows = {arm: np.asarray(values, dtype=float) for arm, values in differences.items()}
-    p_values = [_null_p(values, direction, smallest_effect) for values in rows.values()]
-    levels = holm_levels(p_values, 1 - confidence) if rows else np.array([])
-    adjusted = holm(p_values)
+    apart = _holm_family(rows, lambda values: _p_apart(values, smallest_effect if direction == "flat" else 0.0), 1 - confidence)
+    close = _holm_family(rows, lambda values: _p_close(values, smallest_effect), 1 - confidence)
     verdicts = []
-    for (arm, values), level, p in zip(rows.items(), levels, adjusted, strict=True):
-        plain, wide = t_interval(values, confidence), t_interval(values, 1 - float(level))
+    for arm, values in rows.items():
         reason_inert = (inert or {}).get(arm)
-        outcome, reason = _decide(values, wide, smallest_effect, direction, least_seeds, reason_inert)
+        outcome, reason, test = _decide(values, apart[arm], close[arm], smallest_effect, direction, least_seeds, reason_inert)
+        plain = t_interval(values, confidence)
         unsettled = outcome == "inconclusive" and not reason_inert and plain.sd > 0
-        needed = seeds_to_settle(plain.sd, smallest_effect, level=float(level)) if unsettled else None
+        needed = seeds_to_settle(plain.sd, smallest_effect, level=close[arm].level) if unsettled else None
         power = power_equivalence if direction == "flat" else power_difference
         verdicts.append(
             Verdict(
@@ -109,14 +108,14 @@ def judge(
                 effect=plain.mean,
                 low=plain.low,
                 high=plain.high,
-                adjusted_low=wide.low,
-                adjusted_high=wide.high,
-                p_holm=float(p),
+                adjusted_low=test.interval.low,
+                adjusted_high=test.interval.high,
+                p_holm=test.p,
                 seeds=tuple(range(values.size)),
                 differences=tuple(float(value) for value in values),
                 smallest_effect=smallest_effect,
                 direction=direction,
-                power=power(smallest_effect, plain.sd, plain.n, float(level)),
+                power=power(smallest_effect, plain.sd, plain.n, test.level),
                 # When fewer than there are should do, the truth likely lies between 0 and the smallest effect: at least one more.
                 seeds_to_settle=max(needed, least_seeds, plain.n + 1) if needed else None,
             )
@@ -160,45 +159,61 @@ def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return table.astype({"seeds_to_settle": "Int64"})
 
 
-def _null_p(values: np.ndarray, direction: Direction, smallest: float) -> float:
-    """Two-sided p-value of the hypothesis the claim must reject: no difference; for "flat", a difference of the smallest effect
-    or more.
+class _Test(NamedTuple):
+    """One arm's test in its family. p: Holm-adjusted. level: the one Holm tested it at. interval: the t interval at that level, which
+    rejects exactly where Holm does."""
 
-    For "flat" it is twice the p of the two one-sided tests, so that p <= level exactly where the (1 - level) interval lies
-    inside.
-    """
-    if direction == "flat":
-        return min(1.0, 2 * max(t_test(values, -smallest)[1], t_test(values, smallest)[0]))
-    return min(1.0, 2 * min(t_test(values)))
+    p: float
+    level: float
+    interval: Estimate
+
+
+def _holm_family(rows: Mapping[str, np.ndarray], p_value: Callable[[np.ndarray], float], alpha: float) -> dict[str, _Test]:
+    if not rows:
+        return {}
+    p = [p_value(values) for values in rows.values()]
+    triples = zip(rows.items(), holm(p), holm_levels(p, alpha), strict=True)
+    return {arm: _Test(float(q), float(level), t_interval(values, 1 - float(level))) for (arm, values), q, level in triples}
+
+
+def _p_apart(values: np.ndarray, bound: float) -> float:
+    """Two-sided p-value of "the mean lies within +-bound": at most the level exactly where the interval lies beyond on one side."""
+    return min(1.0, 2 * min(t_test(values, bound)[1], t_test(values, -bound)[0]))
+
+
+def _p_close(values: np.ndarray, bound: float) -> float:
+    """Twice the p-value of the two one-sided tests of "the mean lies at +-bound or beyond": at most the level exactly where the
+    interval lies inside."""
+    return min(1.0, 2 * max(t_test(values, -bound)[1], t_test(values, bound)[0]))
 
 
 def _decide(
-    values: np.ndarray, wide: Estimate, smallest: float, direction: Direction, least_seeds: int, inert: str | None
-) -> tuple[Outcome, str]:
-    """The outcome and why. wide: the interval at the level Holm tested at."""
+    values: np.ndarray, apart: _Test, close: _Test, smallest: float, direction: Direction, least_seeds: int, inert: str | None
+) -> tuple[Outcome, str, _Test]:
+    """The outcome, why, and the test it was read from. apart: against no difference ("flat": against at most the smallest effect).
+    close: against a difference of the smallest effect or more."""
+    own = close if direction == "flat" else apart
     if inert:
-        return "inconclusive", f"the arm did not act: {inert}"
+        return "inconclusive", f"the arm did not act: {inert}", own
     if values.size < least_seeds:
-        return "inconclusive", f"{values.size} seeds, at least {least_seeds} are needed"
-    if spread(values) == 0 and abs(wide.mean) > 1e-12:
-        return "inconclusive", "every seed gives the same difference: the seeds do not act, so this is one run"
-    inside = -smallest < wide.low and wide.high < smallest
+        return "inconclusive", f"{values.size} seeds, at least {least_seeds} are needed", own
+    if spread(values) == 0 and abs(apart.interval.mean) > 1e-12:
+        return "inconclusive", "every seed gives the same difference: the seeds do not act, so this is one run", own
+    inside = -smallest < close.interval.low and close.interval.high < smallest
+    bound = smallest if direction == "flat" else 0.0
+    above, below = apart.interval.low > bound, apart.interval.high < -bound
     if direction == "flat":
         if inside:
-            return "supported", "the interval lies inside the smallest effect"
-        if wide.low >= smallest or wide.high <= -smallest:
-            return "contradicted", "the interval lies beyond the smallest effect"
-        return "inconclusive", "the interval reaches beyond the smallest effect and not clear of it"
+            return "supported", "the interval lies inside the smallest effect", close
+        if above or below:
+            return "contradicted", "the interval lies beyond the smallest effect", apart
+        return "inconclusive", "the interval reaches beyond the smallest effect and is not clear of it", close
     if inside:
-        small = wide.low > 0 or wide.high < 0
-        return (
-            "no effect",
-            "there is a difference, smaller than the smallest effect" if small else "the interval lies inside the smallest effect",
-        )
-    if wide.low > 0 or wide.high < 0:
-        way = "up" if wide.low > 0 else "down"
-        return ("supported" if way == direction else "contradicted"), f"the interval lies {'above' if way == 'up' else 'below'} 0"
-    return "inconclusive", "the interval holds 0 and reaches beyond the smallest effect"
+        return "no effect", f"{'there is a difference, but ' if above or below else ''}the interval lies inside the smallest effect", close
+    if above or below:
+        outcome: Outcome = "supported" if above == (direction == "up") else "contradicted"
+        return outcome, f"the interval lies {'above' if above else 'below'} 0", apart
+    return "inconclusive", "the interval holds 0 and reaches beyond the smallest effect", apart
 
 
 def _with_pairs(found: Verdict, pairs: Pairs, arm: Mapping[int, float], baseline: Mapping[int, float]) -> Verdict:

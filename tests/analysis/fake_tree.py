@@ -132,9 +132,9 @@ def write_eval(root: Path, key: str, policy: str, seed: int, examples: int, accu
     rng = np.random.default_rng([seed, 7])
     rows: list[dict[str, Any]] = []
     for example, sample in itertools.product(range(examples), range(5)):
-        gold = example % 4 + 1
+        gold = example % 4
         right = rng.random() < accuracy
-        predicted = gold if right else int(rng.choice([-1, 1, 2, 3, 4]))
+        predicted = gold if right else int(rng.choice([-1, 0, 1, 2, 3]))
         rows.append(
             {
                 "example_id": f"e{example}",
@@ -148,7 +148,7 @@ def write_eval(root: Path, key: str, policy: str, seed: int, examples: int, accu
                 "mode": "greedy" if sample == 0 else "sampled",
                 "sample": sample,
                 "predicted": predicted,
-                "completion": f"because {HOSTILE}\nlabel: L{predicted}",
+                "completion": f"because {HOSTILE}\nlabel: {predicted + 1}",
                 "tokens": 20,
                 "reasoning_tokens": 15,
             }

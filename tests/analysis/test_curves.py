@@ -100,3 +100,22 @@ def test_figures_draw_a_line_and_a_band_per_arm_and_survive_no_curves(tree: Path
 
 def test_28_arms_look_different() -> None:
     assert len({arm_style(i) for i in range(28)}) == 28
+
+
+def test_a_reward_logged_once_per_generation_is_fitted_on_its_own_steps() -> None:
+    steps = np.arange(1, 97)
+    entropy = np.linspace(2, 1.6, 96)
+    own = steps[::8]
+    curves = pd.DataFrame(
+        {
+            "point": "p",
+            "arm": "a",
+            "seed": 0,
+            "step": [*steps, *own],
+            "name": ["rl/entropy"] * 96 + ["rl/reward"] * 12,
+            "value": [*entropy, *(1 - 0.1 * np.exp(entropy[::8]))],
+        }
+    )
+    row = curve_summary(curves).iloc[0]
+    assert (row["law_a"], row["law_b"], row["law_r2"]) == pytest.approx((0.1, 1, 1))
+    assert row["steps_to_90"] in own

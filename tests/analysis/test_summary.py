@@ -111,3 +111,15 @@ def test_effects_by_subset(tree: Path) -> None:
     effects = subset_effects(load_runs(tree), "rl.clip_high=0.28", "rl.clip_high=0.2")
     assert set(effects["subset"]) == {"general", "hard", "visual", "rule"}
     assert (effects["low"] < effects["high"]).all()
+
+
+def test_the_line_that_names_the_error_is_shown(tmp_path: Path) -> None:
+    points = write_sweep(tmp_path, {"seed": ["0"]})
+    _set(
+        tmp_path,
+        points[0],
+        state="failed",
+        error="Traceback\nlib.ConfigKeyError: no key 'x'\n    full_key: x\n    object_type=C",
+        metrics={},
+    )
+    assert summarise_sweep(tmp_path, "s1").failed[0][2] == "lib.ConfigKeyError: no key 'x'"

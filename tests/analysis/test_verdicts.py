@@ -57,6 +57,13 @@ def test_holm_takes_back_what_one_arm_alone_would_show() -> None:
     assert among[0].adjusted_low < alone.low
 
 
+def test_being_small_is_corrected_for_the_number_of_arms_too() -> None:
+    alone = one(0.66 * SHAPE)  # half width 0.82
+    among = judge({"a": 0.66 * SHAPE, "b": 2 + SHAPE, "c": -2 + SHAPE}, smallest_effect=1)
+    assert alone.outcome == "no effect"
+    assert [v.outcome for v in among] == ["inconclusive", "supported", "contradicted"]
+
+
 def test_fewer_than_five_seeds_are_never_enough() -> None:
     found = one([5.0, 5.1, 4.9, 5.0])
     assert found.outcome == "inconclusive"

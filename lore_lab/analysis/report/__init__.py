@@ -36,7 +36,7 @@ def write_report(
     sections = [build_section(root, claim.sweep, claim) for claim in claims if claim.sweep]
     if sweep or not claims:
         sections.append(build_section(root, sweep or newest))
-    title = "Claims" if claims else f"Sweep {sections[0].sweep}"
+    title = "Claims" if claims else sections[0].title
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(render(title, sections, claims), encoding="utf-8")
@@ -47,7 +47,7 @@ def render(title: str, sections: Sequence[Section], claims: Sequence[ClaimCard] 
     """The report as HTML. All text is escaped: queries, titles and completions are written by others."""
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template("report.html.jinja").render(
         title=title,
         sections=sections,
         claims=claims,

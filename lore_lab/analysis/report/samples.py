@@ -103,7 +103,7 @@ def _confusion(root: Path, title: str, keys: list[str]) -> Confusion | None:
     grades = sorted({int(g) for g in table["gold"]} | {int(p) for p in table["predicted"] if p >= 0})
     counts = table.groupby(_CELLS).size().unstack(fill_value=0).reindex(index=grades, columns=[*grades, -1], fill_value=0)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    names = [f"L{grade}" for grade in grades]
+    names = [_grade(grade) for grade in grades]
     return Confusion(
         title,
         [*names, "invalid"],
@@ -128,7 +128,9 @@ def _sample(row: Mapping[Hashable, Any]) -> Sample:
 
 
 def _grade(value: object) -> str:
-    return f"L{value}" if int(str(value)) >= 0 else "invalid"
+    """L1 for the grade 0, and so on; -1 is no grade."""
+    grade = int(str(value))
+    return f"L{grade + 1}" if grade >= 0 else "invalid"
 
 
 def _cut(text: str) -> str:

@@ -70,6 +70,11 @@ class Section:
     config: str
 
     @property
+    def title(self) -> str:
+        """What the page is called."""
+        return self.claim.name if self.claim else f"Sweep {self.sweep}" if self.created else "All points"
+
+    @property
     def id(self) -> str:
         """A name for links within the page."""
         return "".join(c if c.isalnum() else "-" for c in (self.claim.name if self.claim else self.sweep))
