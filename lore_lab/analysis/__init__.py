@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "load": ("load_runs", "load_curves", "load_predictions", "list_sweeps"),
+    "load": ("load_runs", "latest", "load_curves", "load_predictions", "list_sweeps"),
     "compare": ("compare", "subset_effects"),
     "curves": ("curve_summary", "fit_entropy_law", "seed_bands"),
     "figures": ("plot_curves", "plot_sweep"),

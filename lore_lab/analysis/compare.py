@@ -38,7 +38,7 @@ def by_seed(runs: pd.DataFrame, metric: str) -> BySeed:
     done = runs["state"] == "done"
     for arm, seed, value in zip(runs["arm"][done], runs["seed"][done], runs[metric][done], strict=True):
         if int(seed) in values[arm]:
-            raise ValueError(f"arm {arm!r} has seed {seed} twice")
+            raise ValueError(f"arm {arm!r} has seed {seed} twice: load one sweep, or take latest(runs)")
         values[arm][int(seed)] = float(value)
     return values
 

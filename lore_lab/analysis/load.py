@@ -22,7 +22,7 @@ def load_runs(root: str | Path = "outputs", sweep: str | None = None) -> pd.Data
     """One row per point of `root` (of one sweep, in the sweep's order, when `sweep` is given).
 
     Columns: point, sweep (the newest that holds the point), state, seed, arm (the overrides except the seed, "default" when
-    there are none), seconds, error, log, stages (list of (stage, key)), one column per axis (numbers where all values are
+    there are none), seconds, finished, error, log, stages (list of (stage, key)), one column per axis (numbers where all values are
     numbers), one per metric. A point of the sweep that never started is there with state "queued". Raises FileNotFoundError for
     a sweep that is not there.
     """
@@ -74,6 +74,12 @@ def load_curves(runs: pd.DataFrame, names: Iterable[str] | None = None, root: st
 
 def _labels(column: pd.Series, repeat: np.ndarray) -> pd.Series:
     return pd.Series(pd.Categorical(column, categories=column.unique()).take(repeat))
+
+
+def latest(runs: pd.DataFrame) -> pd.DataFrame:
+    """The newest point of every arm and seed: after a change of code or libraries the older ones are still on disk."""
+    order = runs.assign(done=runs["state"] == "done").sort_values(["done", "finished"], kind="stable", na_position="first")
+    return runs.loc[order.drop_duplicates(["arm", "seed"], keep="last").index.sort_values()].reset_index(drop=True)
 
 
 def load_point(root: str | Path, point: str) -> dict[str, Any] | None:
@@ -158,6 +164,7 @@ def _row(point: str, sweep: str | None, record: dict[str, Any], axes: Sequence[s
         "seed": record.get("seed", int(values["seed"]) if values.get("seed", "").isdigit() else None),
         "arm": arm_name(overrides),
         "seconds": record.get("seconds"),
+        "finished": record.get("finished"),
         "error": record.get("error"),
         "log": record.get("log"),
         "stages": [("eval" if s["stage"].endswith("_eval") else s["stage"], s["key"]) for s in record.get("stages", [])],

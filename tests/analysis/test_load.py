@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from fake_tree import write_stage, write_sweep
 
-from lore_lab.analysis.load import find_arm, load_curves, load_runs, short_names
+from lore_lab.analysis.compare import by_seed
+from lore_lab.analysis.load import find_arm, latest, load_curves, load_runs, short_names
 from lore_lab.tracking.local import CurveWriter
 
 
@@ -101,3 +102,20 @@ def test_the_analysis_imports_neither_torch_nor_its_friends() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_latest_point_of_an_arm_and_seed_is_the_finished_one(tmp_path: Path) -> None:
+    points = write_sweep(tmp_path, {"seed": ["0", "1"]})
+    first = tmp_path / "points" / points[0] / "point.json"
+    old = json.loads(first.read_text())
+    for name, fields in {
+        "older": {"finished": "2025-01-01T00:00:00"},
+        "newer": {"finished": "2027-01-01T00:00:00", "state": "failed"},
+    }.items():
+        (tmp_path / "points" / name).mkdir()
+        (tmp_path / "points" / name / "point.json").write_text(json.dumps(old | {"point": name} | fields))
+    runs = load_runs(tmp_path)
+    with pytest.raises(ValueError, match="seed 0 twice"):
+        by_seed(runs, "eval/macro_f1")
+    assert set(latest(runs)["point"]) == set(points)
+    assert by_seed(latest(runs), "eval/macro_f1")["default"].keys() == {0, 1}

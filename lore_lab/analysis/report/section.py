@@ -12,7 +12,7 @@ import pandas as pd
 
 from lore_lab.analysis.compare import by_seed, pairs_of, subset_effects
 from lore_lab.analysis.curves import curve_summary, headline_curves
-from lore_lab.analysis.load import load_curves, load_manifest, load_point, load_runs, load_sweep, short_names
+from lore_lab.analysis.load import latest, load_curves, load_manifest, load_point, load_runs, load_sweep, short_names
 from lore_lab.analysis.palette import MOST_ARMS, arm_style
 from lore_lab.analysis.realised import realised_effect
 from lore_lab.analysis.report.board import ClaimCard
@@ -81,10 +81,10 @@ class Section:
 
 
 def build_section(root: str | Path, sweep: str | None, claim: ClaimCard | None = None) -> Section:
-    """Gathers one sweep (all points of `root` when None). Unfinished sweeps are shown as far as they are."""
+    """Gathers one sweep (the newest point of every arm and seed of `root` when None). Unfinished sweeps are shown as far as they are."""
     root = Path(root)
     record = load_sweep(root, sweep) if sweep else {"sweep": "all points", "command": "", "created": ""}
-    runs = load_runs(root, sweep)
+    runs = load_runs(root, sweep) if sweep else latest(load_runs(root))
     notes = realised_effect(runs, root)
     labels = short_names(runs["arm"])
     shown = dict(list(labels.items())[:MOST_ARMS])
