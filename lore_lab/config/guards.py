@@ -60,7 +60,7 @@ RULES: tuple[InertRule, ...] = (
     InertRule("pretraining off", ("model.pretrain.*",), lambda c: c.model.pretrain.max_steps == 0,
               "model.pretrain.max_steps=0", "raise it"),
     InertRule("embedded fields, pretrained model", ("model.vocab_size", "model.hidden_size", "model.intermediate_size", "model.num_*",
-                                                   "model.max_position_embeddings", "model.pretrain.*", "model.seed", "model.architecture"),
+                                                   "model.max_position_embeddings", "model.initializer_range", "model.pretrain.*", "model.seed", "model.architecture"),
               lambda c: c.model.path is not None, "model.path gives a finished model", "leave model.path null, or drop the setting"),
     InertRule("table of graded reward, two grades", ("reward",), lambda c: c.reward.name == "graded" and getattr(c.data, "grades", 4) == 2,
               "with two grades, graded and exact rewards are the same", "take reward=exact"),

@@ -53,6 +53,7 @@ class PretrainConfig:
     block_size: int = setting("tokens a block", ge=16)
     learning_rate: float = setting("peak rate, linear decay", gt=0, le=1)
     warmup_steps: int = setting("linear warm-up, optimizer steps", ge=0)
+    adam_beta2: float = setting("second moment decay; short runs want it below 0.999", ge=0, lt=1)
 
 
 @dataclass
@@ -70,6 +71,7 @@ class ModelConfig:
     num_attention_heads: int = setting("query heads", ge=1)
     num_key_value_heads: int = setting("key/value heads", ge=1)
     max_position_embeddings: int = setting("longest sequence, tokens", ge=32)
+    initializer_range: float = setting("standard deviation of initial weights; a narrow model needs more than the usual 0.02", gt=0, le=1)
     seed: int = setting("of weights and pretraining: fixed across run seeds, as a downloaded checkpoint would be", ge=0)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
 

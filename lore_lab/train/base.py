@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from trl import SFTConfig as TrlSftConfig
 from trl import SFTTrainer
 
-from lore_lab.train.common import Log, Recorder, Report, common_arguments, stage_seed
+from lore_lab.train.common import Log, Recorder, Report, common_arguments, run_trainer, stage_seed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 def make_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """A randomly initialised model of `config.architecture`; the caller seeds torch."""
     names = (
-        "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "max_position_embeddings"
+        "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "max_position_embeddings",
+        "initializer_range",
     )  # fmt: skip
     model_config = AutoConfig.for_model(
         config.architecture,
@@ -95,7 +96,7 @@ def pretrain(
         warmup_steps=settings.warmup_steps,
         weight_decay=0.0,
         adam_beta1=0.9,
-        adam_beta2=0.999,
+        adam_beta2=settings.adam_beta2,
         adam_epsilon=1e-8,
         max_grad_norm=1.0,
         optim="adamw_torch",
@@ -111,5 +112,5 @@ def pretrain(
         processing_class=tokenizer,
         callbacks=[Recorder(log, report, "loss")],
     )
-    trainer.train()
+    run_trainer(trainer, work)
     return model, tokenizer, metrics | {"tokens": float(settings.max_steps * settings.per_device_train_batch_size * settings.block_size)}

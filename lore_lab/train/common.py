@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback
 
 if TYPE_CHECKING:
     from lore_lab.config.schema import OptimizerConfig
@@ -92,6 +92,12 @@ class Recorder(TrainerCallback):
         self._log(state.global_step, numbers)
         value = numbers.get(self._shown)
         self._report(state.global_step, state.max_steps, f"{self._shown} {value:.3f}" if value is not None else "")
+
+
+def run_trainer(trainer: Trainer, work: Path) -> None:
+    """Train, from the last checkpoint in `work` where there is one. The curves are the record, so the trainer prints nothing."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=resume_point(work))
 
 
 def last_checkpoint(folder: Path) -> Path | None:

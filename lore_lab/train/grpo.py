@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
-from lore_lab.train.common import Log, Recorder, Report, common_arguments, optimizer_arguments, resume_point, stage_seed
+from lore_lab.train.common import Log, Recorder, Report, common_arguments, optimizer_arguments, run_trainer, stage_seed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,4 +111,4 @@ def train_grpo(
         rollout_func=rollout,
         callbacks=[Recorder(log, report, "reward")],
     )
-    trainer.train(resume_from_checkpoint=resume_point(work))
+    run_trainer(trainer, work)

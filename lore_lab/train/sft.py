@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig as TrlSftConfig
 from trl import SFTTrainer
 
-from lore_lab.train.common import Log, Recorder, Report, common_arguments, optimizer_arguments, resume_point, stage_seed
+from lore_lab.train.common import Log, Recorder, Report, common_arguments, optimizer_arguments, run_trainer, stage_seed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,6 @@ def train_sft(
         processing_class=tokenizer,
         callbacks=[Recorder(log, report, "loss")],
     )
-    trainer.train(resume_from_checkpoint=resume_point(work))
+    run_trainer(trainer, work)
     seen = config.max_steps * config.per_device_train_batch_size * config.gradient_accumulation_steps
     return {"examples": float(len(prompts)), "epochs": seen / len(prompts)}

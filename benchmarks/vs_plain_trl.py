@@ -1,0 +1,176 @@
+"""The 8-point sweep against what a user of plain TRL would write: one script per arm, each SFTTrainer, then GRPOTrainer, then evaluate.
+
+    python benchmarks/vs_plain_trl.py [--short] [key=value ...]
+
+Same data, prompts, targets, model, base weights and settings: both sides read them from one resolved config. The plain side runs its arms
+one after another, each in a process of its own with torch's default threads, and evaluates with a batched `model.generate` loop. It gets
+the base model for free, as a user starts from a downloaded checkpoint; the lab's side starts with the same base in its store. Prints
+the wall-clock ratio of one run. --short: two points and few steps, to see that it works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SHORT = ["sft.max_steps=6", "rl.max_steps=8", "eval.size=16", "eval.sampled_size=8", "model.pretrain.max_steps=10", "data.size=300"]
+
+
+def plain_arm(words: list[str], base: Path, store: Path) -> None:
+    """The script a user would write, for one arm. Runs in its own process."""
+    import random
+
+    import torch
+    from datasets import Dataset
+    from hydra import compose, initialize_config_dir
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+
+    from lore_lab.config.overrides import CONF
+    from lore_lab.config.schema import register
+    from lore_lab.config.validate import typed
+    from lore_lab.cot import build_recipe
+    from lore_lab.evaluate.metrics import summarise
+    from lore_lab.evaluate.predict import Pair, _row
+    from lore_lab.prompts.formats import response_format
+    from lore_lab.stages.functions.common import Pairs
+    from lore_lab.stages.graph import build
+    from lore_lab.stages.store import Store
+
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = typed(compose("config", overrides=words))
+    nodes = build(config)
+    data, bench = (Pairs.read(Store(store).find(name, nodes[name].key)) for name in ("data", "bench"))  # type: ignore[arg-type]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    layout = response_format(config.format.name, data.grades)
+    renderer, recipe, generator = data.renderer(config, tokenizer), build_recipe(config.cot), random.Random(config.seed)
+    examples = [example for _, example in data.rows]
+    prompts = [tokenizer.decode(renderer.ids(example)) for example in examples]
+    targets = [layout.render(example.label, recipe.reasoning(example, generator)) for example in examples]
+
+    def shared(section, output: str) -> dict:  # type: ignore[no-untyped-def]
+        names = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+                 "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps")  # fmt: skip
+        return {name: getattr(section, name) for name in names} | {
+            "output_dir": output, "seed": config.seed, "bf16": config.compute.precision == "bf16", "gradient_checkpointing": False,
+            "logging_steps": 1, "report_to": [], "save_strategy": "no", "use_cpu": not torch.cuda.is_available(), "disable_tqdm": True,
+        }  # fmt: skip
+
+    with tempfile.TemporaryDirectory() as output:
+        SFTTrainer(
+            model=model,
+            args=SFTConfig(**shared(config.sft, output), max_length=None),
+            train_dataset=Dataset.from_dict({"prompt": prompts, "completion": targets}),
+            processing_class=tokenizer,
+        ).train()
+
+        def exact(completion_ids: list, label: list, **_: object) -> list[float]:
+            parsed = [_row_grade(ids, tokenizer, layout) for ids in completion_ids]
+            return [float(grade == right) for grade, right in zip(parsed, label, strict=True)]
+
+        rl = config.rl
+        GRPOTrainer(
+            model=model,
+            reward_funcs=exact,
+            args=GRPOConfig(
+                **shared(rl, output), num_generations=rl.num_generations, steps_per_generation=rl.steps_per_generation,
+                num_iterations=rl.num_iterations, max_completion_length=rl.max_completion_length, temperature=rl.temperature, top_p=rl.top_p,
+                top_k=rl.top_k, epsilon=rl.clip_low, epsilon_high=rl.clip_high, beta=rl.beta, loss_type=rl.loss_type, scale_rewards=rl.scale_rewards,
+            ),
+            train_dataset=Dataset.from_dict({"prompt": prompts, "label": [example.label for example in examples]}),
+            processing_class=tokenizer,
+        ).train()  # fmt: skip
+
+    rows = []
+    ends = [tokenizer.eos_token_id]
+    test_renderer = bench.renderer(config, tokenizer)
+    seen: dict[str, int] = {}
+    work = []
+    for subset, example in bench.rows:
+        pair = Pair(example, subset, test_renderer.ids(example), False)
+        work.append((pair, "greedy", 0))
+        if seen.get(subset, 0) < config.eval.sampled_size:
+            work += [(pair, "sampled", sample) for sample in range(config.eval.samples)]
+        seen[subset] = seen.get(subset, 0) + 1
+    model.eval()
+    for mode in ("greedy", "sampled"):
+        chosen = [item for item in work if item[1] == mode]
+        for start in range(0, len(chosen), config.eval.batch_size):
+            batch = chosen[start : start + config.eval.batch_size]
+            inputs = tokenizer.pad({"input_ids": [pair.prompt for pair, _, _ in batch]}, return_tensors="pt", padding_side="left")
+            with torch.no_grad():
+                output_ids = model.generate(**inputs, max_new_tokens=config.eval.max_completion_length, do_sample=mode == "sampled", top_k=0)
+            for (pair, _, sample), row in zip(batch, output_ids[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+                cut = row[: row.index(ends[0]) + 1] if ends[0] in row else row
+                rows.append(_row(pair, mode, sample, cut, tokenizer, ends, layout))
+    import pandas as pd
+
+    metrics = summarise(pd.DataFrame(rows), bench.grades, bench.source["relevant_from"], config.eval.resamples, config.seed)
+    print(json.dumps({name: metrics[name] for name in ("macro_f1", "acc@4", "pass@1")}))
+
+
+def _row_grade(ids: list[int], tokenizer, layout):  # type: ignore[no-untyped-def]
+    from lore_lab.evaluate.predict import read_completion
+
+    return read_completion(ids, tokenizer, [tokenizer.eos_token_id], layout)[1].grade
+
+
+def timed(command: list[str]) -> float:
+    start = time.perf_counter()
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if run.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{run.stdout[-2000:]}\n{run.stderr[-4000:]}")
+    last = run.stdout.strip().splitlines()[-1] if run.stdout.strip() else ""
+    seconds = time.perf_counter() - start
+    print(f"{seconds:8.1f} s  {' '.join(command[1:])[:150]}\n            {last[:150]}", flush=True)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--arm", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("words", nargs="*")
+    arguments = parser.parse_args()
+    if arguments.arm is not None:
+        plain_arm(arguments.arm, arguments.base, arguments.store)
+        return
+    words = [*arguments.words, *(SHORT if arguments.short else []), "tracking=local"]
+    clips, seeds = (["0.2", "0.28"], ["0"]) if arguments.short else (["0.2", "0.28"], ["0", "1", "2", "3"])
+    folder = Path(tempfile.mkdtemp())
+    try:
+        compare(folder, words, clips, seeds)
+    finally:
+        shutil.rmtree(folder)
+
+
+def compare(folder: Path, words: list[str], clips: list[str], seeds: list[str]) -> None:
+    """Both sides, one after the other, from the same data and base artifacts."""
+    python, root = sys.executable, f"root={folder}"
+    # Data and base for both: a point that stops short of RL, with the least SFT.
+    timed([python, "train.py", root, *words, "rl=off", "sft.max_steps=1", "eval.stages=[]", "eval.sampled_size=1"])
+    base = next((folder / "store" / "base").iterdir())
+    # The last words win, so the bench of the real settings is made here too, by planning's own stages.
+    timed([python, "train.py", root, *words, "rl=off", "sft.max_steps=1", "eval.stages=[]"])
+    plain = 0.0
+    for clip in clips:
+        for seed in seeds:
+            point = [*words, f"rl.clip_high={clip}", f"seed={seed}"]
+            plain += timed([python, __file__, "--base", str(base), "--store", str(folder), "--arm", *point])
+    ours = timed([python, "train.py", "-m", root, *words, f"rl.clip_high={','.join(clips)}", f"seed={','.join(seeds)}"])
+    print(f"\nplain TRL {plain:.0f} s, lore_lab {ours:.0f} s for {len(clips) * len(seeds)} points: ratio {ours / plain:.2f}")
+
+
+if __name__ == "__main__":
+    main()
