@@ -62,8 +62,8 @@ def range_error(key: str, field: dataclasses.Field[Any], value: Any) -> str | No
     for number in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             continue
-        if math.isnan(number):
-            return f"{key} is not a number (nan)"
+        if not math.isfinite(number):
+            return f"{key}={number} is not a finite number"
         for name, (symbol, holds) in _OPERATORS.items():
             bound = field.metadata.get(name)
             if bound is not None and not holds(number, bound):

@@ -76,6 +76,9 @@ def typed(config: DictConfig) -> Config:
     tree = config.copy()
     with flag_override(tree, ["struct", "readonly"], False):
         tree.pop("hydra", None)
+    missing = OmegaConf.missing_keys(tree)
+    if missing:
+        raise ConfigError(f"{', '.join(sorted(missing))} must be set")
     try:
         result: Any = OmegaConf.to_object(tree)
     except OmegaConfBaseException as error:
