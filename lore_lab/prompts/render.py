@@ -6,6 +6,7 @@ are never cut; when they alone do not fit, that is an error before any training.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -56,14 +57,20 @@ class Renderer:
                 )
             name, text = fields.pop()
             shortened.add(name)
-            words = text.split()
-            keep = max(0, len(words) - max(1, len(ids) - self.prompt.max_tokens))  # a word is at least one token
-            if keep:
-                fields.append((name, " ".join(words[:keep])))
+            fields += self._beginning(query, fields, name, text.split())
             ids = self._encode(query, fields)
         self.rendered += 1
         self.cut.update(shortened)
         return ids
+
+    def _beginning(self, query: str, fields: list[tuple[str, str]], name: str, words: list[str]) -> list[tuple[str, str]]:
+        """The last field with as many of its first words as fit, but not all; nothing when not even one does."""
+
+        def length(count: int) -> int:
+            return len(self._encode(query, [*fields, (name, " ".join(words[:count]))]))
+
+        keep = bisect_right(range(1, len(words)), self.prompt.max_tokens, key=length)
+        return [(name, " ".join(words[:keep]))] if keep else []
 
     def text(self, query: str, fields: Sequence[tuple[str, str]]) -> str:
         return "\n".join([*self._head, f"query: {query}", *(f"{name}: {text}" for name, text in fields), "judge:"]) + "\n"
