@@ -64,6 +64,7 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
         "model.path={model.path} is a hub id: pin model.revision, so that the weights cannot move",
     ),
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
+    (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),
     (
         lambda c: bool(set(c.eval.stages) - {"sft"}),
         "eval.stages={eval.stages}: only sft can be added; the final policy is always evaluated",

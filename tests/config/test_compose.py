@@ -80,7 +80,7 @@ def test_a_file_is_reached_by_the_command_in_its_header(file: str) -> None:
         ("curriculum", ("random", "easy_to_hard", "hard_to_easy")),
         ("reward", ("exact", "graded")),
         ("model", ("embedded",)),
-        ("model.hidden_size", ("64", "128")),
+        ("model.num_hidden_layers", ("2", "3")),
         ("seed", ("0", "1", "2")),
     ],
 )
