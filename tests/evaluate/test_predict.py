@@ -32,16 +32,18 @@ class Parrot:
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, float]] = []
+        self.lengths: list[list[int]] = []
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
         self.batches.append((len(prompts), sampling.temperature))
+        self.lengths.append([len(prompt) for prompt in prompts])
         ids = [[*Letters().encode(f"so\nanswer: {prompt[-1]}"), END] for prompt in prompts]
         return ids if sampling.temperature == 0 else [completion[:-1] for completion in ids]
 
 
 def pairs() -> list[Pair]:
     found = []
-    for number in range(7):
+    for number in (3, 0, 5, 1, 6, 2, 4):
         example = Example(f"general-{number}", "q", "i", f"query {number}", {"title": "shoe"}, number % 3, number % 4, 0.5)
         found.append(Pair(example, "general", [9] * (7 - number) + [number % 4 + 1], sampled=number < 2))
     return found
@@ -64,6 +66,12 @@ def test_every_pair_gets_its_own_answer_whatever_the_batch(batch_size: int) -> N
     assert set(sampled["problem"]) == {"unfinished"}
     assert all(size <= batch_size for size, _ in engine.batches)
     pd.testing.assert_frame_equal(found, table(2, Parrot()))
+
+
+def test_prompts_of_like_length_share_a_batch() -> None:
+    engine = Parrot()
+    table(2, engine)
+    assert max(max(lengths) - min(lengths) for lengths in engine.lengths) <= 1
 
 
 def test_a_row_says_what_a_person_wants_to_read() -> None:
