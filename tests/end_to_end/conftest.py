@@ -29,8 +29,10 @@ class Lab:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def command(self, *words: str, micro: bool = True) -> list[str]:
-        return [sys.executable, "train.py", *words, *(MICRO if micro else []), f"root={self.root}"]
+    def command(self, *words: str) -> list[str]:
+        """Flags first, then the words of a test last, so that they win."""
+        flags = [word for word in words if word.startswith("-")]
+        return [sys.executable, "train.py", *flags, *MICRO, f"root={self.root}", *(word for word in words if word not in flags)]
 
     def environment(self) -> dict[str, str]:
         return {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "LORE_LAB"))} | {"COLUMNS": "200"}

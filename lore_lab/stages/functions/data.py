@@ -17,8 +17,8 @@ EXAMPLES, SOURCE = "examples.parquet", "source.json"
 
 
 def _describe(context: StageContext, source: Source) -> None:
-    rules = [str(rule) for rule in getattr(source, "rule_sentences", ())]
-    content = {"name": source.name, "grades": list(source.grades), "relevant_from": source.relevant_from, "rules": rules}
+    rules = dict(getattr(source, "rule_texts", {}))
+    content = {"name": source.name, "grades": list(source.grades), "relevant_from": source.relevant_from, "rule_texts": rules}
     write_json(context.output / SOURCE, content | {"report": source.report()})
 
 
