@@ -39,13 +39,24 @@ class Lab:
 
     def run(self, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*words), cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+            self.command(*words),
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
         )
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """In a process group of its own, so that a test can kill exactly what it wants."""
         return subprocess.Popen(
-            self.command(*words), cwd=ROOT, env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            self.command(*words),
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def points(self) -> list[dict]:

@@ -20,6 +20,8 @@ LAYOUT = response_format("reason_first", 4)
 class Letters:
     """A token a character; the end token decodes as markup."""
 
+    all_special_ids = (END,)
+
     def encode(self, text: str, **_: object) -> list[int]:
         return [ord(letter) for letter in text]
 
@@ -92,8 +94,8 @@ def test_progress_ends_at_the_number_of_completions() -> None:
     [
         ([*b"so\nanswer: 2", END], "so\nanswer: 2", None),
         ([*b"so\nanswer: 2"], "so\nanswer: 2", "unfinished"),
-        ([*b"so\nanswer: 2", END, END], "so\nanswer: 2<end>", "layout"),
-        ([*b"so\nanswer: 2", END, *b"3", END], "so\nanswer: 2<end>3", "layout"),
+        ([*b"so\nanswer: 2", END, END], "so\nanswer: 2<end>", "special token"),
+        ([*b"so\nanswer: 2", END, *b"3", END], "so\nanswer: 2<end>3", "special token"),
         ([END], "", "layout"),
         ([], "", "unfinished"),
     ],

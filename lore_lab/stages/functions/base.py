@@ -15,6 +15,8 @@ def run(context: StageContext) -> dict[str, Any]:
     settings = context.settings
     prepare(settings.compute.device, settings.compute.threads)
     texts = list(load_source(context.config["data"]).texts(settings.model.pretrain.texts))
-    model, tokenizer, metrics = pretrain(settings.model, texts, lexicon(), settings.compute, context.work, context.curves.log, context.progress)
+    model, tokenizer, metrics = pretrain(
+        settings.model, texts, lexicon(), settings.compute, context.work, context.curves.log, context.progress
+    )
     save_policy(model, tokenizer, context.output)
     return metrics
