@@ -30,7 +30,7 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
     import torch
     from datasets import Dataset
     from hydra import compose, initialize_config_dir
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
     from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
     from lore_lab.config.overrides import CONF
@@ -49,7 +49,7 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
         config = typed(compose("config", overrides=words))
     nodes = build(config)
     data, bench = (Pairs.read(Store(store).find(name, nodes[name].key)) for name in ("data", "bench"))  # type: ignore[arg-type]
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     layout = response_format(config.format.name, data.grades)
     renderer, recipe, generator = data.renderer(config, tokenizer), build_recipe(config.cot), random.Random(config.seed)

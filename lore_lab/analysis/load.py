@@ -131,9 +131,13 @@ def evaluation_of(root: str | Path, stages: Sequence[tuple[str, str]], model_key
     return None
 
 
+#: overrides that never make an arm: the pairing unit, and what cannot change a result
+_NO_ARM = ("seed", "root", "guard", "tracking", "tracking.wandb", "tracking.project", "tracking.entity")
+
+
 def arm_name(overrides: Iterable[str]) -> str:
     """How an arm is called: its overrides except the seed (and where to write, how strict to be), "default" when there are none."""
-    return " ".join(o for o in overrides if o.partition("=")[0].lstrip("+~") not in ("seed", "root", "guard")) or "default"
+    return " ".join(o for o in overrides if o.partition("=")[0].lstrip("+~") not in _NO_ARM) or "default"
 
 
 def short_names(arms: Iterable[str]) -> dict[str, str]:

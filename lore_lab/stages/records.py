@@ -39,7 +39,8 @@ class Point:
 
     @property
     def title(self) -> str:
-        return " ".join(self.overrides) or "default"
+        """What sets the point apart, for people: overrides that cannot change a result are left out."""
+        return " ".join(word for word in self.overrides if not word.startswith(("root=", "tracking", "guard="))) or "default"
 
     @property
     def targets(self) -> list[Node]:

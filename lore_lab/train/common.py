@@ -15,6 +15,7 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -44,9 +45,16 @@ def prepare(device: str, threads: int) -> None:
         )
 
 
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer as it was saved. AutoTokenizer goes by the model's type and gives a tokenizer trained here Qwen's splitting rules."""
+    declared = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8")).get("tokenizer_class")
+    kind: Any = PreTrainedTokenizerFast if declared == "TokenizersBackend" else AutoTokenizer
+    return kind.from_pretrained(path, trust_remote_code=False)
+
+
 def load_policy(path: Path, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model (fp32, on `device`) and tokenizer of a policy artifact. Safetensors only, no remote code."""
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    tokenizer = load_tokenizer(path)
     model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
     return model.to(device), tokenizer
 
