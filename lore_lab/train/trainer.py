@@ -55,7 +55,7 @@ class LabTrainer(GRPOTrainer):
 
     def note(self, name: str, value: float) -> None:
         """A metric of this step, under rl/lore/."""
-        self._metrics["train" if self.model.training else "eval"][f"lore/{name}"].append(value)
+        self._metrics["train"][f"lore/{name}"].append(value)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         return super()._get_train_sampler(dataset) if self.sampler is None else self.sampler
