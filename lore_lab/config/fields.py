@@ -27,7 +27,7 @@ def setting(
     """A config field without default.
 
     doc: what it is, with its unit. source: paper section, arXiv id, "assumed", or "ours". ge/gt/le/lt: bounds for numbers
-    (each number of a list). choices: the only values allowed.
+    (each number of a list). choices: the only values allowed (each element of a list).
     """
     bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     metadata: dict[str, Any] = {"doc": doc, "source": source, "choices": tuple(choices) if choices else None}
@@ -57,13 +57,13 @@ _OPERATORS = {
 def range_error(key: str, field: dataclasses.Field[Any], value: Any) -> str | None:
     """What is wrong with `value` under the field's own bounds and choices; None when nothing is."""
     choices = field.metadata.get("choices")
-    if choices is not None and value not in choices:
-        return f"{key}={value!r} is not one of {', '.join(map(repr, choices))}"
     for number in value if isinstance(value, (list, tuple)) else [value]:
+        if choices is not None and number not in choices:
+            return f"{key}={number!r} is not one of {', '.join(map(repr, choices))}"
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             continue
-        if math.isnan(number):
-            return f"{key} is not a number (nan)"
+        if not math.isfinite(number):
+            return f"{key}={number} is not a finite number"
         for name, (symbol, holds) in _OPERATORS.items():
             bound = field.metadata.get(name)
             if bound is not None and not holds(number, bound):

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from lore_lab.config.schema import Config
 
 
+def _two_grades(config: Config) -> bool:
+    """Whether the source is a table of relevant and irrelevant pairs, with nothing between."""
+    labels = getattr(config.data, "labels", None)
+    return labels is not None and len(labels.grades) == 2
+
+
 RULES: tuple[InertRule, ...] = (
     InertRule("rl off", ("rl.*", "rl/*", "reward", "reward.*", "curriculum", "curriculum.*"), lambda c: not c.rl.enabled,
               "the rl stage is off", "take rl=grpo"),
@@ -27,10 +33,14 @@ RULES: tuple[InertRule, ...] = (
               "this rl.loss_type has no lower clip", "take rl.loss_type=dapo, grpo, bnpo or dr_grpo"),
     InertRule("upper clip, sapo", ("rl.clip_high",), lambda c: c.rl.loss_type == "sapo",
               "rl.loss_type=sapo gates softly and has no clip range", "take rl.loss_type=dapo, grpo, bnpo or dr_grpo"),
-    InertRule("cot without reasoning", ("cot", "cot.*"), lambda c: c.format.name == "label_only",
+    InertRule("warm-up of rl, constant schedule", ("rl.warmup_steps",), lambda c: c.rl.lr_scheduler_type == "constant",
+              "a constant schedule has no warm-up", "take rl.lr_scheduler_type=constant_with_warmup"),
+    InertRule("warm-up of sft, constant schedule", ("sft.warmup_steps",), lambda c: c.sft.lr_scheduler_type == "constant",
+              "a constant schedule has no warm-up", "take sft.lr_scheduler_type=constant_with_warmup"),
+    InertRule("cot without reasoning", ("cot", "cot.*"), lambda c: c.format.name == "label_only" and c.cot.name != "none",
               "format=label_only has no room for reasoning", "take format=reason_first or format=answer_first"),
-    InertRule("reasoning format without cot", ("format",), lambda c: c.format.name != "label_only" and c.cot.name == "none",
-              "this format needs reasoning and cot=none writes none", "take format=label_only, or a cot with reasoning"),
+    InertRule("settings of no cot", ("cot.*",), lambda c: c.cot.name == "none",
+              "cot=none writes no reasoning", "take another cot, or drop the setting"),
     InertRule("samples without sampled pairs", ("eval.samples", "eval.temperature"), lambda c: c.eval.sampled_size == 0,
               "eval.sampled_size=0 samples no pair", "raise eval.sampled_size"),
     InertRule("pretraining off", ("model.pretrain.*",), lambda c: c.model.pretrain.max_steps == 0,
@@ -38,7 +48,7 @@ RULES: tuple[InertRule, ...] = (
     InertRule("embedded fields, pretrained model", ("model.vocab_size", "model.hidden_size", "model.intermediate_size", "model.num_*",
                                                    "model.max_position_embeddings", "model.initializer_range", "model.pretrain.*", "model.seed", "model.architecture"),
               lambda c: c.model.path is not None, "model.path gives a finished model", "leave model.path null, or drop the setting"),
-    InertRule("table of graded reward, two grades", ("reward",), lambda c: c.reward.name == "graded" and getattr(c.data, "grades", 4) == 2,
+    InertRule("graded reward, two grades", ("reward",), lambda c: c.reward.name == "graded" and _two_grades(c),
               "with two grades, graded and exact rewards are the same", "take reward=exact"),
     InertRule("arm's name", ("rl.arm",), lambda c: True, "rl.arm only names the option of rl/entropy", "take rl/entropy=..."),
     InertRule("probe's size without probes", ("rl.watch.probe_*",), lambda c: not c.rl.watch.enabled, "rl.watch.enabled=false", "switch it on"),
@@ -59,6 +69,4 @@ def inert(config: Config, touched: Iterable[str]) -> list[str]:
 
 def _switches_itself(key: str, rule: InertRule) -> bool:
     """Turning a stage off is no placebo."""
-    return (rule.name, key) in {("rl off", "rl.enabled"), ("sft off", "sft.enabled"), ("pretraining off", "model.pretrain.max_steps")} or (
-        rule.name == "embedded fields, pretrained model" and key == "model.path"
-    )
+    return (rule.name, key) in {("rl off", "rl.enabled"), ("sft off", "sft.enabled"), ("pretraining off", "model.pretrain.max_steps")}

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InertRule:
-    """keys: glob patterns over dotted config keys and group names. inert: whether they cannot act. value_matters: the rule asks about the
-    value that was set, not about the key alone."""
+    """keys: glob patterns over dotted config keys and group names. inert: whether they cannot act."""
 
     name: str
     keys: tuple[str, ...]

@@ -67,8 +67,8 @@ def check_options(choices: Iterable[tuple[str, str]], conf: Path = CONF) -> None
 
 def _free(name: str, known: set[str]) -> bool:
     """Keys below a free mapping of a schema (column and label mappings) cannot be checked by name."""
-    parts = name.split(".")
-    return len(parts) > 2 and parts[0] == "data" and ".".join(parts[:-1]) in known
+    parent = name.rpartition(".")[0]
+    return parent.startswith("data.") and parent in known and not any(key.startswith(f"{parent}.") for key in known)
 
 
 def parse(arguments: Sequence[str]) -> list[Any]:
@@ -86,9 +86,9 @@ def check(arguments: Sequence[str], conf: Path = CONF) -> None:
     """All of the above for the override words of a command line."""
     parsed = parse(arguments)
     check_keys((override.key_or_group for override in parsed if not override.is_delete()), conf)
-    choices = []
+    options, choices = groups(conf), []
     for override in parsed:
-        if override.key_or_group in groups(conf):
+        if override.key_or_group in options and not override.is_delete():
             values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
             choices += [(override.key_or_group, str(value)) for value in values if not isinstance(value, (list, dict))]
     check_options(choices, conf)

@@ -225,7 +225,7 @@ class CurriculumConfig:
 class EvalConfig:
     """Evaluation of a policy (group `eval`)."""
 
-    subsets: list[str] = setting("test splits; capability subsets and `wild`")
+    subsets: list[str] = setting("test splits", choices=("general", "hard", "visual", "rule", "wild", "unseen", "validation"))
     size: int = setting("pairs of each subset, decoded greedily", ge=1)
     sampled_size: int = setting("first pairs of each subset also sampled", ge=0)
     samples: int = setting("completions a sampled pair (n of pass@k)", ge=1)

@@ -92,6 +92,7 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
         "rl.sft_auxiliary.bounds={rl.sft_auxiliary.bounds} must be two factors, the lower one first",
     ),
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
+    (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),
     (
         lambda c: bool(set(c.eval.stages) - {"sft"}),
         "eval.stages={eval.stages}: only sft can be added; the final policy is always evaluated",
@@ -104,6 +105,9 @@ def typed(config: DictConfig) -> Config:
     tree = config.copy()
     with flag_override(tree, ["struct", "readonly"], False):
         tree.pop("hydra", None)
+    missing = OmegaConf.missing_keys(tree)
+    if missing:
+        raise ConfigError(f"{', '.join(sorted(missing))} must be set")
     try:
         result: Any = OmegaConf.to_object(tree)
     except OmegaConfBaseException as error:

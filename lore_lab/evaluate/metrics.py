@@ -90,9 +90,9 @@ def summarise(predictions: pd.DataFrame, grades: int, relevant_from: int, resamp
     metrics = _group(predictions, grades, relevant_from)
     greedy = predictions[predictions["mode"] == "greedy"]
     table = confusion(greedy["gold"].to_numpy(), greedy["predicted"].to_numpy(), grades)
+    bounds = interval(table, relevant_from, resamples, seed)
     for name in ("acc@4", "acc@2", "macro_f1"):
-        low, high = interval(table, relevant_from, resamples, seed)[name]
-        metrics |= {f"{name}/low": low, f"{name}/high": high}
+        metrics[f"{name}/low"], metrics[f"{name}/high"] = bounds[name]
     for column in ("subset", "frequency"):
         for value, rows in predictions.groupby(column, sort=True):
             metrics |= {f"{value}/{name}": number for name, number in _group(rows, grades, relevant_from).items()}

@@ -51,7 +51,7 @@ class ResponseFormat:
         reasoning = match["reasoning"] if self.reasons else ""
         if ANSWER in reasoning.lower():
             return Parsed(None, problem="several answers")
-        if any(line.strip().isdigit() for line in reasoning.splitlines()):
+        if any(_bare_number(line) for line in reasoning.splitlines()):
             return Parsed(None, problem="several answers")
         return Parsed(int(match["label"]) - 1, reasoning)
 
@@ -59,11 +59,16 @@ class ResponseFormat:
         return str(grade + 1)
 
 
+def _bare_number(line: str) -> bool:
+    """A line of digits, in any script, without a word beside them: a label out of place."""
+    return any(map(str.isnumeric, line)) and not any(map(str.isalpha, line))
+
+
 _LAYOUTS = {
     # name: (pattern, template, answer first, holds reasoning)
     "label_only": (r"(?P<label>[1-{n}])", "{label}", True, False),
-    "answer_first": (r"(?P<label>[1-{n}])\n(?P<reasoning>\S(?:.|\n)*\S)", "{label}\n{reasoning}", True, True),
-    "reason_first": (r"(?P<reasoning>\S(?:.|\n)*\S)\nanswer: (?P<label>[1-{n}])", "{reasoning}\n" + ANSWER + " {label}", False, True),
+    "answer_first": (r"(?P<label>[1-{n}])\n(?P<reasoning>\S(?:(?:.|\n)*\S)?)", "{label}\n{reasoning}", True, True),
+    "reason_first": (r"(?P<reasoning>\S(?:(?:.|\n)*\S)?)\nanswer: (?P<label>[1-{n}])", "{reasoning}\n" + ANSWER + " {label}", False, True),
 }
 
 

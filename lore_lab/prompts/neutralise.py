@@ -8,7 +8,7 @@ import unicodedata
 _MARKUP = re.compile(r"<[|/!]?|[|/]?>|\[/?INST\]|[{}]", re.IGNORECASE)
 # A colon after a word that means something in prompts or completions would let a field open a section of its own.
 _SECTION = re.compile(
-    r"\b(query|title|brand|category|attributes|description|caption|reviews|shop|price|knowledge|task|grades?|labels?|rules?|example|judge|"
+    r"(?<![^\W_])(query|title|brand|category|attributes|description|caption|reviews|shop|price|knowledge|task|grades?|labels?|rules?|example|judge|"
     r"needs?|know|item|path|answer|system|user|assistant|human)\s*[:：=]",
     re.IGNORECASE,
 )
@@ -19,8 +19,8 @@ def neutralise(text: str) -> str:
 
     Idempotent. Letters of every script, digits and ordinary punctuation stay as they are.
     """
-    text = unicodedata.normalize("NFKC", text)
     text = "".join(" " if character.isspace() else character for character in text if _allowed(character))
+    text = unicodedata.normalize("NFKC", text)  # after the filter: an invisible character may keep two others from composing
     previous = None
     while previous != text:  # removing a bracket can join two halves of another
         previous = text

@@ -6,6 +6,7 @@ are never cut; when they alone do not fit, that is an error before any training.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,13 +40,14 @@ class Renderer:
     def __post_init__(self) -> None:
         self._head = instruction(self.prompt.template, self.grades, self.rules, self.reason_first)
         self._chat = getattr(self.tokenizer, "chat_template", None) is not None
+        self._special = [token for token in getattr(self.tokenizer, "all_special_tokens", ()) if token.strip()]
 
     def ids(self, example: Example) -> list[int]:
         """Token ids of the prompt, at most `prompt.max_tokens`, ending where the completion begins."""
-        fields = [(name, neutralise(example.query_fields.get(name, ""))) for name in self.features.query_fields]
-        fields += [(name, neutralise(example.item.get(name, ""))) for name in self.features.fields]
+        fields = [(name, self._plain(example.query_fields.get(name, ""))) for name in self.features.query_fields]
+        fields += [(name, self._plain(example.item.get(name, ""))) for name in self.features.fields]
         fields = [(name, text) for name, text in fields if text]
-        query = neutralise(example.query)
+        query = self._plain(example.query)
         ids = self._encode(query, fields)
         shortened: set[str] = set()
         while len(ids) > self.prompt.max_tokens:
@@ -56,14 +58,27 @@ class Renderer:
                 )
             name, text = fields.pop()
             shortened.add(name)
-            words = text.split()
-            keep = max(0, len(words) - max(1, len(ids) - self.prompt.max_tokens))  # a word is at least one token
-            if keep:
-                fields.append((name, " ".join(words[:keep])))
+            fields += self._beginning(query, fields, name, text.split())
             ids = self._encode(query, fields)
         self.rendered += 1
         self.cut.update(shortened)
         return ids
+
+    def _plain(self, text: str) -> str:
+        """Neutralised, and without the tokenizer's own special tokens, whatever they look like: a chat template would let them act."""
+        text = neutralise(text)
+        while found := [token for token in self._special if token in text]:
+            text = " ".join(text.replace(found[0], " ").split())
+        return text
+
+    def _beginning(self, query: str, fields: list[tuple[str, str]], name: str, words: list[str]) -> list[tuple[str, str]]:
+        """The last field with as many of its first words as fit, but not all; nothing when not even one does."""
+
+        def length(count: int) -> int:
+            return len(self._encode(query, [*fields, (name, " ".join(words[:count]))]))
+
+        keep = bisect_right(range(1, len(words)), self.prompt.max_tokens, key=length)
+        return [(name, " ".join(words[:keep]))] if keep else []
 
     def text(self, query: str, fields: Sequence[tuple[str, str]]) -> str:
         return "\n".join([*self._head, f"query: {query}", *(f"{name}: {text}" for name, text in fields), "judge:"]) + "\n"

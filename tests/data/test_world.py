@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def test_splits_share_no_query(source: WorldSource, train: list[Example]) -> Non
     tests = {example.query for split in ("wild", "unseen") for example in source.examples(split, 0, 300)}  # type: ignore[arg-type]
     assert not seen & validation
     assert not (seen | validation) & tests
+
+
+def test_splits_share_no_needs_either(source: WorldSource, train: list[Example]) -> None:
+    def needs(examples: Iterable[Example]) -> set[frozenset[tuple[str, str, bool]]]:
+        return {frozenset((n.dimension, n.value, n.negated) for n in e.facts.needs) for e in examples if e.facts}
+
+    assert not needs(train) & needs(source.examples("validation", 0, 300))
+    assert not needs(train) & needs(source.examples("wild", 0, 300))
 
 
 def test_a_query_string_always_means_the_same(source: WorldSource, train: list[Example]) -> None:

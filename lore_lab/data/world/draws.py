@@ -18,6 +18,10 @@ def number(*parts: object) -> int:
 class Draw(random.Random):
     """One generator, re-seeded for each example."""
 
+    def restart(self, seed: int) -> None:
+        """Seed with a number as `seed` does, without its look at other types: this is done for every example."""
+        super(random.Random, self).seed(seed)
+
     def pick(self, options: Sequence[T]) -> T:
         return options[int(self.random() * len(options))]
 

@@ -1,7 +1,8 @@
 """Queries: needs put into words, with their knowledge notes, frequency and the split they belong to.
 
-A query is a function of (world seed, pool, rank). Which pool a query string may appear in is decided by a digest of the
-string itself, so no string can occur in two pools, whatever the ranks drew.
+A query is a function of (world seed, pool, rank). Which pool a query may appear in is decided by a digest of the needs it
+states, whatever its words: pools share neither a query string nor the same needs in other words. Its frequency is decided by a
+digest of the string, so that a string has one frequency wherever it is drawn.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from lore_lab.data.world.draws import Draw, cumulate, number
 from lore_lab.data.world.tables import LOOK, Category, Knowledge, Slot, Tables
 
 OCTAVES = 20  #: ranks 1 .. 2^20; an octave is as likely as any other, which is Zipf's law with exponent 1
-#: pool -> the digest buckets (of 256) that belong to it
-POOLS = {"train": range(0, 176), "validation": range(176, 204), "test": range(204, 256), "unseen": range(204, 256)}
-#: frequency -> digest buckets, so that a string has one frequency wherever it is drawn
-BANDS: dict[Frequency, range] = {"head": range(0, 64), "torso": range(64, 154), "tail": range(154, 256)}
+#: pool -> the buckets (of 256) of needs that belong to it
+POOLS = {"train": range(0, 160), "validation": range(160, 200), "test": range(200, 256), "unseen": range(200, 256)}
+#: frequency -> the buckets (of 256) of strings that have it
+BANDS: dict[Frequency, range] = {"head": range(0, 40), "torso": range(40, 124), "tail": range(124, 256)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class _Draft:
     held: bool  #: holds a combination kept for `unseen`
     typo: bool = False
 
+    def bucket(self) -> int:
+        """0..255, of the needs alone: the same for all ways to say and order them."""
+        needs = sorted(f"{dimension}{'-' if negated else '='}{value}" for dimension, value, _, _, negated in self.needs)
+        return blake2b(";".join(needs).encode(), digest_size=1).digest()[0]
+
 
 class QueryMaker:
     """Draws the queries of one world."""
@@ -68,13 +74,14 @@ class QueryMaker:
         orders, pools, bands = self._tables.templates["query_orders"], POOLS[pool], BANDS[band]
         for _ in range(100_000):
             draft = self._draft(draw, band)
-            if draft.held != (pool == "unseen"):
+            if draft.held != (pool == "unseen") or draft.bucket() not in pools:
                 continue
-            order = draw.pick(orders)
-            text = " ".join(word for part in order for word in draft.parts.get(part, ()))
-            digest = blake2b(text.encode(), digest_size=8).digest()
-            if digest[0] in pools and digest[1] in bands:
-                return self._finish(draw, draft, text, digest.hex(), band)
+            first = int(draw.random() * len(orders))
+            for order in orders[first:] + orders[:first]:
+                text = " ".join([word for part in order for word in draft.parts.get(part, ())])
+                digest = blake2b(text.encode(), digest_size=8).digest()
+                if digest[0] in bands:
+                    return self._finish(draw, draft, text, digest.hex(), band)
         raise RuntimeError(f"the world's vocabulary is too small to find a {band} query for pool {pool!r}")
 
     def _draft(self, draw: Draw, band: Frequency) -> _Draft:

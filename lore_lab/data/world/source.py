@@ -11,7 +11,7 @@ from lore_lab.data.world.draws import Draw, number
 from lore_lab.data.world.items import Card, CardMaker, Item, ItemMaker
 from lore_lab.data.world.judge import Gold, Judge
 from lore_lab.data.world.queries import Query, QueryMaker
-from lore_lab.data.world.rules import Rule
+from lore_lab.data.world.rules import Rule, RuleBook
 from lore_lab.data.world.tables import load_tables
 from lore_lab.data.world.texts import TextMaker
 
@@ -48,7 +48,12 @@ class WorldSource:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rule book in precedence order."""
-        return self._judge.book.rules
+        return self.book.rules
+
+    @property
+    def book(self) -> RuleBook:
+        """The rule book itself: it grades from matches and fired rules."""
+        return self._judge.book
 
     @property
     def rule_texts(self) -> dict[str, str]:
@@ -98,7 +103,7 @@ class WorldSource:
 
     def free_pair(self, index: int) -> tuple[Query, Card]:
         """A query of the training pool and the card of an item, for texts. Apart from every split's examples."""
-        self._draw.seed(number(self.config.seed, "texts", index))
+        self._draw.restart(number(self.config.seed, "texts", index))
         query = self._queries.draw(self._draw, "train")
         return query, self._cards.write(self._draw, self._items.draw(self._draw, query, everything=False))
 
@@ -117,7 +122,7 @@ class WorldSource:
         self.size(split)
         theme = self._theme(split, index)
         for attempt in range(PATIENCE[1]):
-            draw.seed(number(self.config.seed, split, index, attempt))
+            draw.restart(number(self.config.seed, split, index, attempt))
             query = self._queries.draw(draw, pool)
             item = self._items.draw(draw, query, everything)
             card = self._cards.write(draw, item)

@@ -38,7 +38,7 @@ class TextMaker:
         )
         for index in range(count):
             query, card = self._pair(index)
-            self._draw.seed(number(self._config.seed, "text", index))
+            self._draw.restart(number(self._config.seed, "text", index))
             yield kinds[index % len(kinds)](query, card)
 
     def _card(self, query: Query, card: Card) -> str:

@@ -1,0 +1,242 @@
+"""What is wrong with a command is said before anything runs: keys, options, types, ranges, and fields that contradict one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hydra.errors import ConfigCompositionException
+
+from lore_lab.config.overrides import check, known_keys, touched
+from lore_lab.config.schema import Config
+from lore_lab.config.validate import _CROSS_FIELD, ConfigError, problems, validate
+
+Compose = Callable[..., Config]
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [
+        ("rl.clip_hihg=0.28", "rl.clip_high"),
+        ("rl.clip_higher=0.28", "rl.clip_high"),
+        ("data.sizes=100", "data.size"),
+        ("featurs=title", "features"),
+        ("curiculum=random", "curriculum"),
+        ("sed=1", "seed"),
+        ("prompt.max_token=48", "prompt.max_tokens"),
+        ("cot.mistake=0.1", "cot.mistake_rate"),
+        ("data.labels.grade=[a,b]", "data.labels.grades"),
+        ("+rl.clip_hi=0.28", "rl.clip_high"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest_known_one(word: str, nearest: str) -> None:
+    name = word.partition("=")[0].lstrip("+")
+    with pytest.raises(ConfigError, match=rf"unknown key '{name}'; did you mean .*{nearest}"):
+        check([word])
+
+
+def test_a_key_like_no_other_is_refused_without_a_guess() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown key 'zzzzqqqq'$"):
+        check(["zzzzqqqq=1"])
+
+
+@pytest.mark.parametrize(
+    ("word", "group", "option", "nearest"),
+    [
+        ("features=titel", "features", "titel", "title"),
+        ("curriculum=easy_to_hrd", "curriculum", "easy_to_hrd", "easy_to_hard"),
+        ("prompt=short,mediun", "prompt", "mediun", "medium"),
+        ("cot=progresive", "cot", "progresive", "progressive"),
+        ("rl=of", "rl", "of", "off"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_the_nearest_one_and_all_there_are(word: str, group: str, option: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{group}={option}: no such option; did you mean {nearest}\? There are: .*{nearest}"):
+        check([word])
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.pairs.fields.title=[name]",
+        "+data.labels.mapping.Exact=exact",
+        "hydra/launcher=joblib",
+        "hydra.verbose=true",
+        "~rl",
+        "rl.delta=null",
+    ],
+)
+def test_keys_below_free_mappings_and_those_of_hydra_pass(word: str) -> None:
+    check([word])
+
+
+def test_words_that_hydra_cannot_parse_are_refused() -> None:
+    with pytest.raises(ConfigError):
+        check(["rl.clip_high=[0.2"])
+
+
+def test_known_keys_hold_the_fields_of_every_source() -> None:
+    assert {"data.profile", "data.pairs.query", "cot.mistake_rate", "rl", "rl.learning_rate", "seed"} <= set(known_keys())
+
+
+def test_touched_lists_what_a_command_sets_or_sweeps_without_hydras_own() -> None:
+    command = ["rl.clip_high=0.2,0.28", "features=title", "hydra/launcher=joblib", "hydra.verbose=true"]
+    assert touched(command) == ["rl.clip_high", "features"]
+
+
+@pytest.mark.parametrize(
+    "word", ["rl.max_steps=many", "seed=1.5", "rl.enabled=perhaps", "rl.clip_high=[0.2]", "features.fields=title", "seed=null"]
+)
+def test_a_value_of_the_wrong_type_is_refused_by_its_key(compose: Compose, word: str) -> None:
+    key, _, _ = word.partition("=")
+    with pytest.raises(ConfigCompositionException) as caught:
+        compose(word)
+    assert key in f"{caught.value} {caught.value.__cause__}"
+
+
+def assign(config: Config, key: str, value: object) -> Config:
+    """The config with one field set, whatever its type."""
+    *parents, leaf = key.split(".")
+    target: object = config
+    for parent in parents:
+        target = getattr(target, parent)
+    assert hasattr(target, leaf)
+    setattr(target, leaf, value)
+    return config
+
+
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rl.clip_low", -0.1, "rl.clip_low=-0.1 must be >= 0"),
+        ("rl.clip_low", 1.5, "rl.clip_low=1.5 must be <= 1"),
+        ("rl.clip_high", float("nan"), "rl.clip_high=nan is not a finite number"),
+        ("rl.clip_high", INFINITE, "rl.clip_high=inf is not a finite number"),
+        ("reward.invalid", -INFINITE, "reward.invalid=-inf is not a finite number"),
+        ("eval.temperature", INFINITE, "eval.temperature=inf is not a finite number"),
+        ("rl.num_generations", 1, "rl.num_generations=1 must be >= 2"),
+        ("rl.max_steps", 0, "rl.max_steps=0 must be >= 1"),
+        ("rl.temperature", 0.0, "rl.temperature=0.0 must be > 0"),
+        ("rl.top_p", 1.5, "rl.top_p=1.5 must be <= 1"),
+        ("rl.delta", 1.0, "rl.delta=1.0 must be > 1"),
+        ("rl.loss_type", "ppo", "rl.loss_type='ppo' is not one of 'grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo', 'sapo'"),
+        ("rl.scale_rewards", "std", "rl.scale_rewards='std' is not one of 'group', 'batch', 'none'"),
+        ("sft.learning_rate", 0.0, "sft.learning_rate=0.0 must be > 0"),
+        ("reward.invalid", 0.5, "reward.invalid=0.5 must be <= 0"),
+        ("reward.name", "best", "reward.name='best' is not one of 'exact', 'graded', 'format', 'rule_aware'"),
+        (
+            "curriculum.name",
+            "spiral",
+            "curriculum.name='spiral' is not one of 'random', 'easy_to_hard', 'hard_to_easy', 'staged', 'pass_rate_window'",
+        ),
+        ("prompt.max_tokens", 8, "prompt.max_tokens=8 must be >= 16"),
+        ("prompt.template", "long", "prompt.template='long' is not one of 'bare', 'task', 'full'"),
+        ("format.name", "json", "format.name='json' is not one of 'label_only', 'answer_first', 'reason_first'"),
+        ("data.size", -1, "data.size=-1 must be >= 0"),
+        ("data.typo_rate", 0.9, "data.typo_rate=0.9 must be <= 0.5"),
+        ("cot.mistake_rate", 2.0, "cot.mistake_rate=2.0 must be <= 1"),
+        ("eval.resamples", 10, "eval.resamples=10 must be >= 100"),
+        ("tracking.wandb", "on", "tracking.wandb='on' is not one of 'auto', 'online', 'offline', 'disabled'"),
+        ("model.vocab_size", 100, "model.vocab_size=100 must be >= 300"),
+        ("model.pretrain.block_size", 1, "model.pretrain.block_size=1 must be >= 16"),
+        (
+            "eval.subsets",
+            ["general", "generl"],
+            "eval.subsets='generl' is not one of 'general', 'hard', 'visual', 'rule', 'wild', 'unseen', 'validation'",
+        ),
+        ("seed", -1, "seed=-1 must be >= 0"),
+        ("seed", 2**31, f"seed={2**31} must be <= {2**31 - 1}"),
+        ("guard", "off", "guard='off' is not one of 'error', 'warn'"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_key_value_and_bound(compose: Compose, key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(assign(compose(), key, value))
+    assert str(caught.value) == message
+
+
+def test_all_values_out_of_range_are_named_at_once(compose: Compose) -> None:
+    config = assign(assign(compose(), "rl.temperature", 0.0), "seed", -1)
+    assert problems(config) == ["rl.temperature=0.0 must be > 0", "seed=-1 must be >= 0"]
+
+
+#: the numbers the messages below quote, whatever the shipped defaults come to
+PINNED = (
+    "rl.num_generations=8 rl.per_device_train_batch_size=64 rl.gradient_accumulation_steps=1 rl.steps_per_generation=4 rl.num_iterations=2 "
+    "rl.clip_low=0.2 rl.clip_high=0.2 model.hidden_size=128 model.num_attention_heads=4 model.num_key_value_heads=2 "
+    "model.max_position_embeddings=1024 rl.max_completion_length=48 eval.size=200 eval.sampled_size=64"
+)
+#: override words of a command, and the one message it must give
+CONTRADICTIONS: list[tuple[str, str]] = [
+    (
+        "rl.num_generations=7",
+        "rl.num_generations=7 must divide the generation batch, rl.per_device_train_batch_size (64) x rl.steps_per_generation (4)",
+    ),
+    (
+        "rl.gradient_accumulation_steps=3",
+        "rl.gradient_accumulation_steps=3 must divide rl.steps_per_generation x rl.num_iterations (4 x 2), "
+        "so that a generation batch ends with an optimizer step",
+    ),
+    ("rl.clip_low=0.3", "rl.clip_low=0.3 is above rl.clip_high=0.2; clip-higher raises rl.clip_high"),
+    ("rl.delta=1.1", "rl.delta=1.1 must be above 1 + rl.clip_high (0.2), or it replaces the upper clip"),
+    ("rl=off sft=off eval.stages=[]", "sft and rl are both off: nothing would be trained; take sft=default or rl=grpo"),
+    ("sft=off", "eval.stages names sft, but the sft stage is off; take eval.stages=[] or sft=default"),
+    ("prompt.max_tokens=1000", "prompt.max_tokens=1000 plus the longest completion exceeds model.max_position_embeddings=1024"),
+    ("eval.sampled_size=300", "eval.sampled_size=300 is above eval.size=200"),
+    ("cot=none", "format=reason_first needs reasoning in the targets, cot=none writes none; take format=label_only or another cot"),
+    (
+        "model.num_attention_heads=3",
+        "model.num_attention_heads=3 must divide model.hidden_size=128 and be a multiple of model.num_key_value_heads=2",
+    ),
+    ("model.path=someone/some-model", "model.path=someone/some-model is a hub id: pin model.revision, so that the weights cannot move"),
+    (
+        "format=label_only cot=none reward=rule_aware",
+        "format=label_only has no reasoning for reward.name=rule_aware or rl.stepwise to look at; take reward=exact or another format",
+    ),
+    (
+        "sft=off eval.stages=[] cot=none rl/entropy=sft_aux",
+        "rl.sft_auxiliary needs targets with reasoning under format=reason_first, cot=none writes none",
+    ),
+    (
+        "prompt.max_tokens=950 rl.guided_replay.enabled=true",
+        "rl.guided_replay adds up to 64 tokens of hint to prompt.max_tokens=950: too long for model.max_position_embeddings",
+    ),
+    ("rl/entropy=dapo reward.overlong.buffer=500", "reward.overlong.buffer=500 is above rl.max_completion_length=48"),
+    ("curriculum.window=[0.9,0.1]", "curriculum.window=[0.9, 0.1] must be two rates, the lower one first"),
+    ("rl.clip_cov.low=9", "rl.clip_cov.low=9.0 must be below rl.clip_cov.high=5.0"),
+    ("rl.sft_auxiliary.bounds=[2,1]", "rl.sft_auxiliary.bounds=[2.0, 1.0] must be two factors, the lower one first"),
+    ("eval.subsets=[]", "eval.subsets is empty: a point without an evaluation says nothing"),
+    ("eval.subsets=[hard,hard]", "eval.subsets=['hard', 'hard'] names a subset twice"),
+    ("eval.stages=[base]", "eval.stages=['base']: only sft can be added; the final policy is always evaluated"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), CONTRADICTIONS)
+def test_fields_that_contradict_one_another_are_refused(compose: Compose, command: str, message: str) -> None:
+    assert problems(compose(*f"{PINNED} {command}".split())) == [message]
+
+
+def test_every_cross_field_rule_has_a_contradiction_above(compose: Compose) -> None:
+    configs = [compose(*f"{PINNED} {command}".split()) for command, _ in CONTRADICTIONS]
+    assert [message for wrong, message in _CROSS_FIELD if not any(wrong(config) for config in configs)] == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rl.clip_low=0.2 rl.clip_high=0.2",
+        "rl.delta=1.3",
+        "rl.gradient_accumulation_steps=2",
+        "rl.gradient_accumulation_steps=16",
+        "model.path=./weights",
+        "model.path=someone/some-model model.revision=0123abc",
+        "eval.sampled_size=200",
+        "sft=off eval.stages=[]",
+        "format=label_only cot=none",
+    ],
+)
+def test_the_edge_of_a_rule_is_allowed(compose: Compose, command: str) -> None:
+    assert problems(compose(*f"{PINNED} {command}".split())) == []

@@ -1,0 +1,116 @@
+"""Which stages a config asks for, and which of them two points share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from lore_lab.config.schema import Config
+from lore_lab.stages.graph import Node, build, point_key
+
+Compose = Callable[..., Config]
+
+
+def changed(before: Mapping[str, Node], after: Mapping[str, Node]) -> set[str]:
+    """Roles whose stage is another one."""
+    return {role for role in before if before[role].key != after[role].key}
+
+
+ALL = {"base", "data", "bench", "sft", "sft_eval", "rl", "eval"}
+
+
+@pytest.mark.parametrize(
+    ("override", "roles"),
+    [
+        ("rl.clip_high=0.28", {"rl", "eval"}),
+        ("rl.max_steps=7", {"rl", "eval"}),
+        ("reward=graded", {"rl", "eval"}),
+        ("curriculum=easy_to_hard", {"rl", "eval"}),
+        ("seed=1", {"sft", "sft_eval", "rl", "eval"}),
+        ("cot=naive", {"sft", "sft_eval", "rl", "eval"}),
+        ("prompt=medium", {"sft", "sft_eval", "rl", "eval"}),
+        ("prompt.max_tokens=48", {"sft", "sft_eval", "rl", "eval"}),
+        ("features=title", {"sft", "sft_eval", "rl", "eval"}),
+        ("format=answer_first", {"sft", "sft_eval", "rl", "eval"}),
+        ("sft.max_steps=7", {"sft", "sft_eval", "rl", "eval"}),
+        ("data.size=1000", {"data", "sft", "sft_eval", "rl", "eval"}),
+        ("data.label_noise_rate=0.3", ALL),
+        ("model.seed=1", {"base", "sft", "sft_eval", "rl", "eval"}),
+        ("eval.samples=4", {"sft_eval", "eval"}),
+        ("eval.size=100", {"bench", "sft_eval", "eval"}),
+        ("compute.precision=bf16", {"base", "sft", "sft_eval", "rl", "eval"}),
+        ("tracking=local", set()),
+        ("tracking.project=other", set()),
+        ("guard=warn", set()),
+        ("root=elsewhere", set()),
+    ],
+)
+def test_a_setting_changes_the_stages_that_read_it_and_those_behind_them(compose: Compose, override: str, roles: set[str]) -> None:
+    before, after = build(compose()), build(compose(override))
+    assert set(before) == ALL
+    assert changed(before, after) == roles
+    assert (point_key(before) == point_key(after)) == (not roles)
+
+
+def test_the_arms_and_seeds_of_a_sweep_train_each_shared_stage_once(compose: Compose) -> None:
+    points = [build(compose(f"rl.clip_high={clip}", f"seed={seed}")) for clip in (0.2, 0.28) for seed in (0, 1)]
+    keys = {role: len({nodes[role].key for nodes in points}) for role in ALL}
+    assert keys == {"base": 1, "data": 1, "bench": 1, "sft": 2, "sft_eval": 2, "rl": 4, "eval": 4}
+
+
+def chain(nodes: Mapping[str, Node]) -> dict[str, dict[str, str]]:
+    return {role: {name: source.role for name, source in node.inputs.items()} for role, node in nodes.items()}
+
+
+def test_the_default_chain(compose: Compose) -> None:
+    assert chain(build(compose())) == {
+        "base": {},
+        "data": {},
+        "bench": {},
+        "sft": {"data": "data", "policy": "base"},
+        "sft_eval": {"bench": "bench", "policy": "sft"},
+        "rl": {"data": "data", "policy": "sft"},
+        "eval": {"bench": "bench", "policy": "rl"},
+    }
+
+
+def test_without_sft_rl_starts_from_the_base_model(compose: Compose) -> None:
+    found = chain(build(compose("sft=off", "eval.stages=[]")))
+    assert set(found) == {"base", "data", "bench", "rl", "eval"}
+    assert found["rl"] == {"data": "data", "policy": "base"}
+
+
+def test_without_rl_the_one_evaluation_is_that_of_sft_and_shared_with_points_that_go_on(compose: Compose) -> None:
+    nodes = build(compose("rl=off"))
+    assert set(nodes) == {"base", "data", "bench", "sft", "eval"}
+    assert nodes["eval"].inputs["policy"].role == "sft"
+    assert nodes["eval"].key == build(compose())["sft_eval"].key
+
+
+def test_inputs_come_before_their_users_and_the_final_evaluation_last(compose: Compose) -> None:
+    roles = list(build(compose()))
+    for position, node in enumerate(build(compose()).values()):
+        assert all(roles.index(source.role) < position for source in node.inputs.values())
+    assert roles[-1] == "eval"
+
+
+def test_a_stage_holds_only_its_slice(compose: Compose) -> None:
+    nodes = build(compose())
+    assert set(nodes["rl"].config) == {"rl", "reward", "curriculum", "prompt", "features", "format", "seed", "compute", "data"}
+    assert set(build(compose("rl.watch.probe_every=0"))["rl"].config) == set(nodes["rl"].config) - {"data"}
+    assert set(nodes["bench"].config) == {"data", "eval"}
+    assert set(nodes["bench"].config["eval"]) == {"subsets", "size"}
+    assert nodes["data"].config["data"]["size"] == compose().data.size
+    assert not nodes["base"].config["data"]["size"]
+
+
+def test_building_leaves_the_config_as_it_was(compose: Compose) -> None:
+    config = compose()
+    build(config)
+    assert config == compose()
+
+
+def test_a_table_and_a_world_never_share_a_stage(compose: Compose) -> None:
+    world, table = build(compose()), build(compose("data=table", "data.path=pairs.csv"))
+    assert changed(world, table) == ALL
