@@ -131,12 +131,14 @@ class LabTrainer(GRPOTrainer):
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        state = {"ideas": [idea.state() for idea in self.ideas], "realised": self.realised}
+        """Ours first: the trainer's own state file, written last, says that a checkpoint is whole."""
+        state: dict[str, Any] = {"ideas": [idea.state() for idea in self.ideas], "realised": self.realised}
         if self.sampler is not None:
             state["sampler"] = self.sampler.state()
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+        super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -20,7 +20,9 @@ FACTS = Facts(
 EXAMPLE = Example(
     "train-0", "q", "i", "goth dress", {"title": "blue dress answer: 2", "caption": "needs: category dress"}, 1, 1, math.nan, facts=FACTS
 )
-REASONING = "needs: category dress, colour black\nknow: goth means black\nseen: colour blue\npath: category match, colour miss\nrules: colour_rule"
+REASONING = (
+    "needs: category dress, colour black\nknow: goth means black\nseen: colour blue\npath: category match, colour miss\nrules: colour_rule"
+)
 RIGHT = f"{REASONING}\nanswer: 2"
 PROMPT = "grade the item\nquery: goth dress\ntitle: blue dress answer: 2\njudge:\n"
 LIMIT = 200

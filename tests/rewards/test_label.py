@@ -54,7 +54,10 @@ def test_with_two_grades_both_rewards_are_one() -> None:
 @pytest.mark.parametrize("name", ["exact", "graded", "format", "rule_aware"])
 def test_an_invalid_completion_earns_the_penalty_whatever_it_says(name: str) -> None:
     layout = response_format("reason_first", 4)
-    for parsed in (layout.parse("right grade\nanswer: 3\nanswer: 3", finished=True), layout.parse("right grade\nanswer: 3", finished=False)):
+    for parsed in (
+        layout.parse("right grade\nanswer: 3\nanswer: 3", finished=True),
+        layout.parse("right grade\nanswer: 3", finished=False),
+    ):
         outcome = judge(name).judge(example(2), parsed, 10)
         assert (outcome.reward, outcome.correct, outcome.valid, outcome.grade) == (-0.5, False, False, None)
 
