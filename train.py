@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lore_lab.config.overrides import CONF, check
+from lore_lab.config.overrides import CONF, check, companions
 from lore_lab.config.schema import register
 from lore_lab.config.validate import ConfigError
 
@@ -47,7 +47,9 @@ def main() -> None:
         os.environ["LORE_LAB_PLAN"] = "1"
     register()
     try:
-        check([word for word in sys.argv[1:] if "=" in word and not word.startswith("-")])
+        words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+        check(words)
+        sys.argv += companions(words)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         raise SystemExit(refuse(error)) from None

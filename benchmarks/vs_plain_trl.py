@@ -108,7 +108,9 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
             batch = chosen[start : start + config.eval.batch_size]
             inputs = tokenizer.pad({"input_ids": [pair.prompt for pair, _, _ in batch]}, return_tensors="pt", padding_side="left")
             with torch.no_grad():
-                output_ids = model.generate(**inputs, max_new_tokens=config.eval.max_completion_length, do_sample=mode == "sampled", top_k=0)
+                output_ids = model.generate(
+                    **inputs, max_new_tokens=config.eval.max_completion_length, do_sample=mode == "sampled", top_k=0
+                )
             for (pair, _, sample), row in zip(batch, output_ids[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
                 cut = row[: row.index(ends[0]) + 1] if ends[0] in row else row
                 rows.append(_row(pair, mode, sample, cut, tokenizer, ends, layout))

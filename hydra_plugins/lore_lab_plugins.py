@@ -42,7 +42,8 @@ class LoreSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from lore_lab.command import run_sweep
 
-        assert self.hydra_context is not None and self.config is not None
+        assert self.hydra_context is not None
+        assert self.config is not None
         return run_sweep(arguments, self.hydra_context.config_loader, self.config, self.launcher)
 
 
@@ -61,7 +62,8 @@ class LocalLauncher(Launcher):
         """Hydra's interface, for sweepers other than ours."""
         from lore_lab.command import compose_points, run_points
 
-        assert self.hydra_context is not None and self.config is not None
+        assert self.hydra_context is not None
+        assert self.config is not None
         points = compose_points(job_overrides, self.hydra_context.config_loader, self.config)
         states = run_points(points, workers=self.workers)
         status = {"done": JobStatus.COMPLETED, "failed": JobStatus.FAILED}

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
 from rich.console import Console
 from rich.table import Table
 
@@ -93,10 +94,16 @@ def cache_gc(arguments: argparse.Namespace) -> int:
     doomed = [(stage, key, path) for stage, key, path in store.all() if (stage, key) not in used]
     for stage, key, path in doomed:
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
-        print(f"{'would remove' if arguments.dry_run else 'removed'} {stage} {key} ({size:.1f} MB)")
-        if not arguments.dry_run:
+        if arguments.dry_run:
+            print(f"would remove {stage} {key} ({size:.1f} MB)")
+            continue
+        try:
             with store.lock(stage, key).acquire(timeout=0):
                 store.discard(stage, key)
+        except Timeout:
+            print(f"kept {stage} {key}: a process is at work on it")
+        else:
+            print(f"removed {stage} {key} ({size:.1f} MB)")
     damaged = store.root / "damaged"
     if damaged.is_dir() and not arguments.dry_run:
         shutil.rmtree(damaged)

@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lore_lab.config.overrides import parse, touched
+from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError, typed, validate
+from lore_lab.data.registry import available
 from lore_lab.stages.executor import Executor
 from lore_lab.stages.graph import plain
 from lore_lab.stages.plan import print_plan
@@ -57,6 +59,7 @@ def checked_point(config: DictConfig, words: Sequence[str], warned: set[str]) ->
     """The point of a composed config. Says each warning once. Raises ConfigError."""
     try:
         plain_config = typed(config)
+        _check_source(plain_config)
         for message in validate(plain_config, touched(words)):
             if message not in warned:
                 warned.add(message)
@@ -64,6 +67,18 @@ def checked_point(config: DictConfig, words: Sequence[str], warned: set[str]) ->
     except ConfigError as error:
         raise ConfigError(f"{error}\n  in the point: {' '.join(words) or 'default'}") from None
     return Point.of(plain_config, words)
+
+
+def _check_source(config: Config) -> None:
+    """Raise ConfigError for a table that cannot be read or has fewer pairs than data.size asks for."""
+    try:
+        there = available(config.data)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"data={config.data.name}: {error}") from None
+    if there is not None and config.data.size is not None and config.data.size > there:
+        raise ConfigError(
+            f"data.size={config.data.size} cannot act: {config.data.name} has {there} training pairs; take data.size={there} or null"
+        )
 
 
 def default_workers(device: str) -> int:

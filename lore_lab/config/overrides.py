@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError
 
@@ -92,6 +94,26 @@ def check(arguments: Sequence[str], conf: Path = CONF) -> None:
             values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
             choices += [(override.key_or_group, str(value)) for value in values if not isinstance(value, (list, dict))]
     check_options(choices, conf)
+
+
+def companions(arguments: Sequence[str], conf: Path = CONF) -> list[str]:
+    """Words that a chosen `data` option brings along (conf/companions.yaml), less the groups the command names itself.
+
+    Raises ConfigError when a sweep over `data` would need different ones.
+    """
+    parsed = parse(arguments)
+    chosen = [override for override in parsed if override.key_or_group == "data"]
+    if not chosen:
+        return []
+    table: dict[str, dict[str, str]] = yaml.safe_load((conf / "companions.yaml").read_text(encoding="utf-8"))
+    options = [str(value) for value in chosen[-1].sweep_string_iterator()] if chosen[-1].is_sweep_override() else [str(chosen[-1].value())]
+    named = {override.key_or_group for override in parsed}
+    wanted = [{group: option for group, option in table.get(data, {}).items() if group not in named} for data in options]
+    if any(other != wanted[0] for other in wanted):
+        raise ConfigError(
+            f"data={','.join(options)} need different {', '.join(sorted(set().union(*wanted)))}; name these groups in the command"
+        )
+    return [f"{group}={option}" for group, option in wanted[0].items()]
 
 
 def touched(arguments: Sequence[str]) -> list[str]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -22,10 +27,41 @@ def source_module(config: Any) -> str:
     return SOURCES[type(config).__name__][1].partition(":")[0]
 
 
+def content(config: Any) -> dict[str, str]:
+    """Checksums of the files a source reads, by path, so that an edited table is another input; empty for a generator."""
+    path = Path(getattr(config, "path", None) or "")
+    if not getattr(config, "path", None):
+        return {}
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path] if path.is_file() else []
+    return {str(file.relative_to(path) if path.is_dir() else file.name): _checksum(str(file), file.stat().st_mtime_ns) for file in files}
+
+
+@functools.cache
+def _checksum(path: str, modified: int) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def available(config: Any) -> int | None:
+    """Training pairs a source has, whatever data.size asks for; None when there is no end. Reads and checks tables; loads no torch.
+
+    Raises the source's own error, naming file, row and column.
+    """
+    return _available(type(config).__name__, json.dumps(asdict(config) | {"size": None}, sort_keys=True), json.dumps(content(config)))
+
+
+@functools.cache
+def _available(kind: str, fields: str, files: str) -> int | None:
+    if kind == "WorldConfig":
+        return None
+    return load_source({**json.loads(fields), "kind_of_source": kind, "content": {}}).size("train")
+
+
 def load_source(fields: Mapping[str, Any]) -> Source:
-    """The source of a plain `data` slice: the config's fields plus `kind`, its class name."""
+    """The source of a plain `data` slice: the config's fields plus `kind_of_source`, its class name, and `content`, its files' checksums."""
     fields = dict(fields)
-    kind = fields.pop("kind")
+    kind = fields.pop("kind_of_source")
+    fields.pop("content")
     config_module, target = SOURCES[kind]
     schema = getattr(importlib.import_module(config_module), kind)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), fields))

@@ -27,7 +27,10 @@ class Pair:
 def read_completion(ids: Sequence[int], tokenizer: Any, ends: Sequence[int], layout: ResponseFormat) -> tuple[str, Parsed]:
     """(text, its reading). The end token is taken off; any other special token stays visible, so that it cannot hide in an answer."""
     finished = bool(ids) and ids[-1] in ends
-    text = tokenizer.decode(list(ids[:-1] if finished else ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    body = list(ids[:-1] if finished else ids)
+    text = tokenizer.decode(body, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    if set(body) & set(tokenizer.all_special_ids):
+        return text, Parsed(None, problem="special token")
     return text, layout.parse(text, finished)
 
 

@@ -92,7 +92,9 @@ class Executor:
             tasks = [self._tasks[node.id] for node in point.nodes.values() if node.id in self._tasks]
             if all(self._tasks[node.id].state == "done" for node in point.targets):
                 found.append((key, "done"))
-            elif any(task.state == "failed" for task in tasks) and not any(task.state == "running" or self._runnable(task) for task in tasks):
+            elif any(task.state == "failed" for task in tasks) and not any(
+                task.state == "running" or self._runnable(task) for task in tasks
+            ):
                 found.append((key, "failed"))
         return found
 

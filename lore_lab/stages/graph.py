@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 from lore_lab.config.schema import Config
+from lore_lab.data.registry import content as data_content
 from lore_lab.data.registry import source_module
 from lore_lab.rewards.judge import modules as reward_modules
 from lore_lab.stages.device import resolve_device
@@ -126,7 +127,7 @@ class Node:
 def plain(config: Config) -> dict[str, Any]:
     """The config as nested plain data."""
     content = {name: asdict(value) if is_dataclass(value) else value for name, value in vars(config).items()}  # type: ignore[arg-type]
-    content["data"]["kind"] = type(config.data).__name__
+    content["data"] |= {"kind_of_source": type(config.data).__name__, "content": data_content(config.data)}
     content["compute"]["device"] = resolve_device(config.compute.device)
     return content
 
@@ -151,7 +152,7 @@ def _cut(tree: Mapping[str, Any], keep: tuple[str, ...], without: tuple[str, ...
         target = result
         for parent in parents:
             target = target[parent]
-        target[leaf] = type(target[leaf])()  # nothing of its kind: a stage that reads it all the same comes out empty, loudly
+        target[leaf] = [] if isinstance(target[leaf], list) else 0  # a stage that reads it all the same comes out empty, loudly
     return result
 
 

@@ -112,10 +112,12 @@ def stage_key(
     stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], modules: Iterable[str], libraries: Iterable[str]
 ) -> tuple[str, dict[str, Any]]:
     """(key, what it was made of). config: the stage's slice as plain data. inputs: name -> key of the artifact it reads."""
+    modules = sorted(modules)
     parts = {
         "stage": stage,
         "config": dict(config),
         "inputs": dict(inputs),
+        "modules": modules,
         "code": code_hash(modules),
         "versions": {library: version(library) for library in sorted({"python", *libraries})},
     }

@@ -55,10 +55,10 @@ def now() -> str:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's content, or None where there is none."""
+    """The file's content, or None where there is none that can be read: records are replaced whole, so half a file is damage."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return None
     return content
 

@@ -26,6 +26,7 @@ from typing import Any
 from filelock import Timeout
 
 from lore_lab.stages.context import StageContext
+from lore_lab.stages.keys import code_hash
 from lore_lab.stages.store import Artifact, Store
 from lore_lab.tracking.local import CurveWriter, finish_curves
 
@@ -87,6 +88,8 @@ def run_stage(job: Mapping[str, Any], connection: Connection) -> None:
 def _compute(store: Store, job: Mapping[str, Any], work: Path, connection: Connection) -> None:
     stage, key = job["stage"], job["key"]
     started = time.perf_counter()
+    if code_hash(job["parts"]["modules"]) != job["parts"]["code"]:
+        raise RuntimeError("the lab's code was edited after this command planned its stages; run the command again")
     inputs = {name: _input(store, *reference) for name, reference in job["inputs"].items()}
     output = work / "output"
     shutil.rmtree(output, ignore_errors=True)

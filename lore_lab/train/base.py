@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from lore_lab.config.schema import ModelConfig
 
+_LEXICON_WEIGHT = 200
 PAD, END = "<|pad|>", "<|end|>"
-# Words with their leading space, single digits (a label is one token), runs of other characters, line ends on their own.
-_SPLIT = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\n|\s+"
+# A line's head with its colon, words and single digits (a label is one token) with their leading space, runs of other characters.
+_SPLIT = r"\n?\p{L}+:| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\n|\s+"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -74,11 +75,14 @@ def blocks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], block_size:
 
 
 def pretrain(
-    config: ModelConfig, texts: Sequence[str], compute: Any, work: Path, log: Log, report: Report
+    config: ModelConfig, texts: Sequence[str], lexicon: list[str], compute: Any, work: Path, log: Log, report: Report
 ) -> tuple[Any, Any, dict[str, float]]:
-    """(model, tokenizer, metrics) after `config.pretrain.max_steps` steps of language modelling on `texts`."""
+    """(model, tokenizer, metrics) after `config.pretrain.max_steps` steps of language modelling on `texts`.
+
+    lexicon: lines the tokenizer sees as often as it sees common words; the model is not trained on them.
+    """
     seed = stage_seed(config.seed, "base")
-    tokenizer = train_tokenizer(texts, config.vocab_size)
+    tokenizer = train_tokenizer([*texts, *lexicon * _LEXICON_WEIGHT], config.vocab_size)
     set_seed(seed)
     model = make_model(config, tokenizer)
     settings = config.pretrain

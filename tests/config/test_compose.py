@@ -12,7 +12,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import OmegaConf
 
 from lore_lab.config.fields import range_error, walk
-from lore_lab.config.overrides import CONF, check, groups, parse, touched
+from lore_lab.config.overrides import CONF, check, companions, groups, parse, touched
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import validate
 from tests.conftest import composed
@@ -58,6 +58,7 @@ def test_the_command_in_the_header_is_accepted(compose: Compose, file: str) -> N
     assert commands, "no header line with the command that uses the file"
     for command in commands:
         check(command)
+        command += companions(command)
         for overrides in BasicSweeper.split_arguments(parse(command), max_batch_size=None)[0]:
             assert validate(compose(*overrides), touched(overrides)) == []
 

@@ -29,21 +29,34 @@ class Lab:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def command(self, *words: str, micro: bool = True) -> list[str]:
-        return [sys.executable, "train.py", *words, *(MICRO if micro else []), f"root={self.root}"]
+    def command(self, *words: str) -> list[str]:
+        """Flags first, then the words of a test last, so that they win."""
+        flags = [word for word in words if word.startswith("-")]
+        return [sys.executable, "train.py", *flags, *MICRO, f"root={self.root}", *(word for word in words if word not in flags)]
 
     def environment(self) -> dict[str, str]:
         return {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "LORE_LAB"))} | {"COLUMNS": "200"}
 
     def run(self, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*words), cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+            self.command(*words),
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
         )
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """In a process group of its own, so that a test can kill exactly what it wants."""
         return subprocess.Popen(
-            self.command(*words), cwd=ROOT, env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            self.command(*words),
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def points(self) -> list[dict]:

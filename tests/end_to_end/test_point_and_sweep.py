@@ -36,7 +36,19 @@ def test_every_optimizer_step_is_in_the_curves_and_predictions_are_a_table(finis
 
 def test_the_metrics_of_the_design_are_all_there(finished: Lab) -> None:
     metrics = finished.points()[0]["metrics"]
-    names = ["acc@4", "acc@2", "macro_f1", "precision/1", "recall/4", "f1/2", "pass@1", "pass@2", "optimistic_error_share", "invalid_rate", "cot_tokens"]
+    names = [
+        "acc@4",
+        "acc@2",
+        "macro_f1",
+        "precision/1",
+        "recall/4",
+        "f1/2",
+        "pass@1",
+        "pass@2",
+        "optimistic_error_share",
+        "invalid_rate",
+        "cot_tokens",
+    ]
     groups = ["", "general/", "hard/", "visual/", "rule/"]
     assert not [name for name in names for group in groups if f"eval/{group}{name}" not in metrics]
     assert any(name.startswith(("eval/head/", "eval/torso/", "eval/tail/")) for name in metrics)

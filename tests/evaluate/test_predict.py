@@ -20,6 +20,8 @@ LAYOUT = response_format("reason_first", 4)
 class Letters:
     """A token a character; the end token decodes as markup."""
 
+    all_special_ids = (END,)
+
     def encode(self, text: str, **_: object) -> list[int]:
         return [ord(letter) for letter in text]
 
@@ -32,16 +34,18 @@ class Parrot:
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, float]] = []
+        self.lengths: list[list[int]] = []
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
         self.batches.append((len(prompts), sampling.temperature))
+        self.lengths.append([len(prompt) for prompt in prompts])
         ids = [[*Letters().encode(f"so\nanswer: {prompt[-1]}"), END] for prompt in prompts]
         return ids if sampling.temperature == 0 else [completion[:-1] for completion in ids]
 
 
 def pairs() -> list[Pair]:
     found = []
-    for number in range(7):
+    for number in (3, 0, 5, 1, 6, 2, 4):
         example = Example(f"general-{number}", "q", "i", f"query {number}", {"title": "shoe"}, number % 3, number % 4, 0.5)
         found.append(Pair(example, "general", [9] * (7 - number) + [number % 4 + 1], sampled=number < 2))
     return found
@@ -66,6 +70,12 @@ def test_every_pair_gets_its_own_answer_whatever_the_batch(batch_size: int) -> N
     pd.testing.assert_frame_equal(found, table(2, Parrot()))
 
 
+def test_prompts_of_like_length_share_a_batch() -> None:
+    engine = Parrot()
+    table(2, engine)
+    assert max(max(lengths) - min(lengths) for lengths in engine.lengths) <= 1
+
+
 def test_a_row_says_what_a_person_wants_to_read() -> None:
     found = table(4, Parrot()).iloc[5]
     assert (found["query"], found["title"], found["label"], found["gold"]) == ("query 5", "shoe", 2, 1)
@@ -84,8 +94,8 @@ def test_progress_ends_at_the_number_of_completions() -> None:
     [
         ([*b"so\nanswer: 2", END], "so\nanswer: 2", None),
         ([*b"so\nanswer: 2"], "so\nanswer: 2", "unfinished"),
-        ([*b"so\nanswer: 2", END, END], "so\nanswer: 2<end>", "layout"),
-        ([*b"so\nanswer: 2", END, *b"3", END], "so\nanswer: 2<end>3", "layout"),
+        ([*b"so\nanswer: 2", END, END], "so\nanswer: 2<end>", "special token"),
+        ([*b"so\nanswer: 2", END, *b"3", END], "so\nanswer: 2<end>3", "special token"),
         ([END], "", "layout"),
         ([], "", "unfinished"),
     ],

@@ -88,6 +88,12 @@ def test_without_rl_the_one_evaluation_is_that_of_sft_and_shared_with_points_tha
     assert nodes["eval"].key == build(compose())["sft_eval"].key
 
 
+def test_evaluating_fewer_policies_changes_none_of_the_evaluations(compose: Compose) -> None:
+    before, after = build(compose()), build(compose("eval.stages=[]"))
+    assert set(before) - set(after) == {"sft_eval"}
+    assert before["eval"].key == after["eval"].key
+
+
 def test_inputs_come_before_their_users_and_the_final_evaluation_last(compose: Compose) -> None:
     roles = list(build(compose()))
     for position, node in enumerate(build(compose()).values()):

@@ -86,9 +86,9 @@ def test_the_lock_holds_across_processes_and_is_freed_by_a_kill(tmp_path: Path) 
 
 def test_json_is_replaced_whole(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"n": 1})
+    circular: dict[str, object] = {}
+    circular["self"] = circular
     with pytest.raises(ValueError, match="Circular"):
-        circular: dict[str, object] = {}
-        circular["self"] = circular
         write_json(tmp_path / "a.json", circular)
     assert json.loads((tmp_path / "a.json").read_text()) == {"n": 1}
 

@@ -34,4 +34,6 @@ class Pairs:
 
     def renderer(self, settings: Any, tokenizer: Any) -> Renderer:
         reason_first = settings.format.name == "reason_first"
-        return Renderer(tokenizer, settings.features, settings.prompt, self.source["grades"], reason_first, self.source["rules"])
+        return Renderer(
+            tokenizer, settings.features, settings.prompt, self.source["grades"], reason_first, list(self.source["rule_texts"].values())
+        )

@@ -18,7 +18,7 @@ def run(context: StageContext) -> dict[str, Any]:
     pairs = Pairs.read(context.inputs["data"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     renderer, layout = pairs.renderer(settings, tokenizer), pairs.layout(settings)
-    recipe = build_recipe(settings.cot)
+    recipe = build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"])
     # Wording is drawn per example, from the run seed: another seed is another phrasing of the same reasoning.
     generator = random.Random(stage_seed(settings.seed, "wording"))
     prompts, targets = [], []
