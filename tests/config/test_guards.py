@@ -55,7 +55,7 @@ CASES: dict[str, list[str]] = {
     "kl_cov_verl without effect": [f"rl/entropy=kl_cov_verl {ONE_UPDATE}"],
     "kl_cov's parameters without effect": [f"rl.kl_cov.coef=2 rl.kl_cov.enabled=true {ONE_UPDATE}"],
     "dual_clip without effect": [f"rl/entropy=dual_clip {ONE_UPDATE}"],
-    "gspo without effect": [f"rl/entropy=gspo {ONE_UPDATE} rl.clip_low=3e-4"],
+    "gspo without effect": [f"rl/entropy=gspo {ONE_UPDATE} rl.loss_type=cispo"],
     "cispo without effect": [f"rl/entropy=cispo {ONE_UPDATE}"],
     "clip_cov off": ["rl.clip_cov.share=0.1", "rl.clip_cov.low=0.5"],
     "kl_cov off": ["rl.kl_cov.coef=2"],

@@ -137,7 +137,7 @@ def test_spans_find_sections_verdicts_and_the_label() -> None:
     text = {step: tokenizer.decode([token for token, owner in zip(ids, steps, strict=True) if owner == step]) for step in {*steps}}
     lines = RIGHT.split("\n")
     assert [text[SECTIONS.index(name)].strip() for name in SECTIONS] == lines[:5]
-    assert text[LABEL] == "answer: 2"
+    assert text[LABEL].strip() == "answer: 2"
     assert [tokenizer.decode([token]).strip() for token, kind in zip(ids, kinds, strict=True) if kind == 2] == ["2"]
     verdicts = [tokenizer.decode([token]).strip() for token, kind in zip(ids, kinds, strict=True) if kind == 1]
     assert verdicts == ["match", "miss"]
