@@ -118,6 +118,17 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def arms(arguments: argparse.Namespace) -> int:
+    """What the RL laboratory can vary, from its registry."""
+    from lore_lab.train.arms import ARMS
+
+    table = Table("group", "option", "from", "formula", "parameters", "cannot act when", title="arms")
+    for arm in ARMS:
+        table.add_row(arm.group, arm.name, arm.paper, arm.formula, " ".join(arm.keys), arm.why)
+    _console().print(table)
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(prog="lore-lab", description="Look at artifacts, points and sweeps; tidy them.")
     main_parser.add_argument("--root", default="outputs", help="folder of artifacts, points and sweeps")
@@ -129,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
     collect = cache.add_parser("gc", help="remove artifacts that no point uses")
     collect.add_argument("--dry-run", action="store_true", help="say what would go")
     collect.set_defaults(run=cache_gc)
+    commands.add_parser("arms", help="RL arms, rewards and curricula with their papers and formulas").set_defaults(run=arms)
     reporter = commands.add_parser("report", help="one HTML file on a sweep")
     reporter.add_argument("sweep", nargs="?", help="sweep id; the newest one by default")
     reporter.add_argument("-o", "--output", default="report.html")

@@ -5,33 +5,14 @@ A placebo sweep costs compute and yields a confident nothing; so it is refused b
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from lore_lab.config.inert import UPDATE_MORE, InertRule, one_update
+from lore_lab.train.arms import inert_rules
 
 if TYPE_CHECKING:
     from lore_lab.config.schema import Config
-
-
-@dataclass(frozen=True)
-class InertRule:
-    """keys: glob patterns over dotted config keys and group names. inert: whether they cannot act."""
-
-    name: str
-    keys: tuple[str, ...]
-    inert: Callable[[Config], bool]
-    why: str
-    instead: str
-
-    def touches(self, key: str) -> bool:
-        return any(fnmatch.fnmatchcase(key, pattern) for pattern in self.keys)
-
-
-def one_update(config: Config) -> bool:
-    """Every rollout feeds exactly one optimizer step, so the importance ratio is 1 whatever the policy does (TRL 1.16)."""
-    rl = config.rl
-    return rl.gradient_accumulation_steps % (rl.steps_per_generation * rl.num_iterations) == 0
 
 
 def _two_grades(config: Config) -> bool:
@@ -40,18 +21,14 @@ def _two_grades(config: Config) -> bool:
     return labels is not None and len(labels.grades) == 2
 
 
-_UPDATE_MORE = (
-    "use each rollout for several updates: raise rl.steps_per_generation or rl.num_iterations above rl.gradient_accumulation_steps"
-)
-
 RULES: tuple[InertRule, ...] = (
     InertRule("rl off", ("rl.*", "rl/*", "reward", "reward.*", "curriculum", "curriculum.*"), lambda c: not c.rl.enabled,
               "the rl stage is off", "take rl=grpo"),
     InertRule("sft off", ("sft.*", "cot", "cot.*"), lambda c: not c.sft.enabled, "the sft stage is off", "take sft=default"),
     InertRule("clip range, one update", ("rl.clip_low", "rl.clip_high", "rl.delta"), one_update,
-              "every rollout feeds exactly one optimizer step, so the ratio is 1 and is never clipped", _UPDATE_MORE),
+              "every rollout feeds exactly one optimizer step, so the ratio is 1 and is never clipped", UPDATE_MORE),
     InertRule("sequence ratio, one update", ("rl.importance_sampling_level",), one_update,
-              "every rollout feeds exactly one optimizer step, so token and sequence ratios are both 1", _UPDATE_MORE),
+              "every rollout feeds exactly one optimizer step, so token and sequence ratios are both 1", UPDATE_MORE),
     InertRule("clip range, no clipping loss", ("rl.clip_low", "rl.delta"), lambda c: c.rl.loss_type in ("cispo", "sapo"),
               "this rl.loss_type has no lower clip", "take rl.loss_type=dapo, grpo, bnpo or dr_grpo"),
     InertRule("upper clip, sapo", ("rl.clip_high",), lambda c: c.rl.loss_type == "sapo",
@@ -73,6 +50,9 @@ RULES: tuple[InertRule, ...] = (
               lambda c: c.model.path is not None, "model.path gives a finished model", "leave model.path null, or drop the setting"),
     InertRule("graded reward, two grades", ("reward",), lambda c: c.reward.name == "graded" and _two_grades(c),
               "with two grades, graded and exact rewards are the same", "take reward=exact"),
+    InertRule("arm's name", ("rl.arm",), lambda c: True, "rl.arm only names the option of rl/entropy", "take rl/entropy=..."),
+    InertRule("probe's size without probes", ("rl.watch.probe_*",), lambda c: not c.rl.watch.enabled, "rl.watch.enabled=false", "switch it on"),
+    *inert_rules(),
 )  # fmt: skip
 
 

@@ -13,6 +13,15 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from lore_lab.config.fields import setting
+from lore_lab.config.ideas import (
+    ClipCovConfig,
+    DynamicSamplingConfig,
+    GuidedReplayConfig,
+    KlCovConfig,
+    SftAuxiliaryConfig,
+    StepwiseConfig,
+    WatchConfig,
+)
 
 
 @dataclass
@@ -106,6 +115,7 @@ class RlConfig(OptimizerConfig):
     """Group-relative policy optimisation (group `rl`); names and meanings are TRL 1.16's GRPOConfig where it has them."""
 
     enabled: bool = setting("false: the point ends with SFT")
+    arm: str = setting("name of the option of group rl/entropy; shown in tables, decides nothing, no part of a key")
     max_steps: int = setting("optimizer steps", ge=1)
     num_generations: int = setting("completions a prompt (G)", ge=2, source="DeepSeekMath 2402.03300")
     per_device_train_batch_size: int = setting("completions a micro-batch", ge=1)
@@ -116,7 +126,7 @@ class RlConfig(OptimizerConfig):
     temperature: float = setting("sampling temperature", gt=0, le=10)
     top_p: float = setting("nucleus; below 1 biases importance ratios", gt=0, le=1)
     top_k: int = setting("0 is off; above 0 biases importance ratios", ge=0)
-    clip_low: float = setting("lower clip range, epsilon", ge=0, lt=1, source="PPO 1707.06347")
+    clip_low: float = setting("lower clip range, epsilon; 1 is open", ge=0, le=1, source="PPO 1707.06347")
     clip_high: float = setting("upper clip range, epsilon_high", ge=0, source="DAPO 2503.14476 section 3.1: 0.28")
     delta: float | None = setting(
         "dual clip: upper bound on the ratio where the advantage is negative; null is off", gt=1, source="INTELLECT-2 2505.07291"
@@ -130,24 +140,85 @@ class RlConfig(OptimizerConfig):
     top_entropy_quantile: float = setting(
         "share of highest-entropy tokens that get a gradient; 1 is all", gt=0, le=1, source="2506.01939: 0.2"
     )
-    entropy_coef: float = setting("entropy bonus; 0 is off", ge=0)
+    entropy_coef: float = setting("entropy bonus; 0 is off. Adaptive: where it starts", ge=0)
+    adaptive_entropy: bool = setting("steer entropy_coef to entropy_target", source="Skywork-OR1 2505.22312")
+    entropy_target: float = setting("adaptive: nats a token; the bonus acts at or below it", ge=0, source="Skywork-OR1 2505.22312: 0.2")
+    entropy_coef_min: float = setting("adaptive: least coefficient", ge=0, source="assumed")
+    entropy_coef_max: float = setting("adaptive: greatest coefficient", ge=0, source="assumed")
+    entropy_coef_delta: float = setting("adaptive: change an optimizer step", gt=0, source="assumed")
+    sapo_temperature_pos: float = setting("SAPO: gate temperature of positive advantages", gt=0, source="SAPO 2511.20347: 1")
+    sapo_temperature_neg: float = setting("SAPO: gate temperature of the others", gt=0, source="SAPO 2511.20347: 1.05")
     mask_truncated_completions: bool = setting("no loss on completions without an end")
     save_windows: int = setting("checkpoint every so many generation batches; 0 is off", ge=0)
+    # Ideas, in the order their hooks are called.
+    dynamic_sampling: DynamicSamplingConfig = field(default_factory=DynamicSamplingConfig)
+    guided_replay: GuidedReplayConfig = field(default_factory=GuidedReplayConfig)
+    stepwise: StepwiseConfig = field(default_factory=StepwiseConfig)
+    clip_cov: ClipCovConfig = field(default_factory=ClipCovConfig)
+    kl_cov: KlCovConfig = field(default_factory=KlCovConfig)
+    sft_auxiliary: SftAuxiliaryConfig = field(default_factory=SftAuxiliaryConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
+
+
+@dataclass
+class OverlongConfig:
+    """DAPO's soft overlong punishment (2503.14476 section 3.4): 0 up to the buffer, then linear down to -weight at the length limit."""
+
+    enabled: bool = setting("switch")
+    buffer: int = setting("tokens before rl.max_completion_length in which the punishment grows", ge=1, source="assumed")
+    weight: float = setting("punishment at the limit", gt=0, source="2503.14476: 1")
+
+
+@dataclass
+class BrevityConfig:
+    """A price on tokens, paid by right completions only, so that a short wrong answer gains nothing. Ours."""
+
+    enabled: bool = setting("switch")
+    weight: float = setting("price of a completion as long as rl.max_completion_length", gt=0, le=1, source="assumed")
+
+
+@dataclass
+class RuleAwareConfig:
+    """AGRL's dense reward (2510.08048): parts of the reasoning against gold facts. The weights are not published: assumed."""
+
+    needs: float = setting("weight: F1 of dimension = value", ge=0, source="assumed")
+    knowledge: float = setting("weight: F1 of meanings", ge=0, source="assumed")
+    path: float = setting("weight: share of dimensions judged right, extra ones counted against", ge=0, source="assumed")
+    rules: float = setting("weight: exactly the rules that fire", ge=0, source="assumed")
+    label: float = setting("weight: the final label", gt=0, source="assumed")
+    gate: bool = setting("true: no part pays unless the final label is right and the reasoning follows the grammar", source="assumed")
 
 
 @dataclass
 class RewardConfig:
     """Verifiable rewards of a parsed completion (group `reward`)."""
 
-    name: str = setting("which reward", choices=("exact", "graded"))
+    name: str = setting("which reward: module lore_lab/rewards/<name>.py", choices=("exact", "graded", "format", "rule_aware"))
     invalid: float = setting("reward of a completion that does not parse", le=0)
+    rule_aware: RuleAwareConfig = field(default_factory=RuleAwareConfig)
+    overlong: OverlongConfig = field(default_factory=OverlongConfig)
+    brevity: BrevityConfig = field(default_factory=BrevityConfig)
 
 
 @dataclass
 class CurriculumConfig:
-    """Order in which RL sees its prompts (group `curriculum`). Every order visits the same prompts."""
+    """Order in which RL sees its prompts (group `curriculum`). Every order but pass_rate_window visits the same prompts."""
 
-    name: str = setting("order by the source's own difficulty", choices=("random", "easy_to_hard", "hard_to_easy"))
+    name: str = setting("order", choices=("random", "easy_to_hard", "hard_to_easy", "staged", "pass_rate_window"))
+    difficulty: str = setting(
+        "source: the source's own grade. measured: 1 - pass rate of the policy RL starts from (stage `difficulty`)",
+        choices=("source", "measured"),
+    )
+    samples: int = setting("measured: completions a pair at rl.temperature", ge=2, source="assumed")
+    pools: int = setting("staged: pools of equal size, easiest first, one phase each", ge=2, source="assumed")
+    replay: float = setting("staged: share of a phase's prompts that comes from earlier pools", ge=0, lt=1, source="assumed")
+    window: list[float] = setting(
+        "pass_rate_window: least and greatest chance-corrected pass rate of a prompt worth visiting",
+        ge=0,
+        le=1,
+        source="DyKnow-RAG 2510.11122: [0.01, 0.9]",
+    )
+    memory: float = setting("pass_rate_window: weight of the past when a pass rate is seen again", ge=0, lt=1, source="assumed")
 
 
 @dataclass

@@ -63,6 +63,34 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
         lambda c: c.model.path is not None and "/" in c.model.path and not c.model.path.startswith((".", "/")) and c.model.revision is None,
         "model.path={model.path} is a hub id: pin model.revision, so that the weights cannot move",
     ),
+    (
+        lambda c: c.format.name == "label_only" and (c.reward.name in ("rule_aware", "format") or c.rl.stepwise.enabled),
+        "format=label_only has no reasoning for reward.name={reward.name} or rl.stepwise to look at; take reward=exact or another format",
+    ),
+    (
+        lambda c: c.rl.enabled and c.rl.sft_auxiliary.enabled and c.format.name != "label_only" and c.cot.name == "none",
+        "rl.sft_auxiliary needs targets with reasoning under format={format.name}, cot=none writes none",
+    ),
+    (
+        lambda c: c.rl.guided_replay.enabled and c.prompt.max_tokens + 64 + c.rl.max_completion_length > c.model.max_position_embeddings,
+        "rl.guided_replay adds up to 64 tokens of hint to prompt.max_tokens={prompt.max_tokens}: too long for model.max_position_embeddings",
+    ),
+    (
+        lambda c: c.reward.overlong.enabled and c.reward.overlong.buffer > c.rl.max_completion_length,
+        "reward.overlong.buffer={reward.overlong.buffer} is above rl.max_completion_length={rl.max_completion_length}",
+    ),
+    (
+        lambda c: len(c.curriculum.window) != 2 or c.curriculum.window[0] >= c.curriculum.window[1],
+        "curriculum.window={curriculum.window} must be two rates, the lower one first",
+    ),
+    (
+        lambda c: c.rl.clip_cov.low >= c.rl.clip_cov.high,
+        "rl.clip_cov.low={rl.clip_cov.low} must be below rl.clip_cov.high={rl.clip_cov.high}",
+    ),
+    (
+        lambda c: len(c.rl.sft_auxiliary.bounds) != 2 or c.rl.sft_auxiliary.bounds[0] > c.rl.sft_auxiliary.bounds[1],
+        "rl.sft_auxiliary.bounds={rl.sft_auxiliary.bounds} must be two factors, the lower one first",
+    ),
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
     (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),
     (

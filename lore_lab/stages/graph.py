@@ -13,8 +13,10 @@ from typing import Any
 from lore_lab.config.schema import Config
 from lore_lab.data.registry import content as data_content
 from lore_lab.data.registry import source_module
+from lore_lab.rewards.judge import modules as reward_modules
 from lore_lab.stages.device import resolve_device
 from lore_lab.stages.keys import digest, stage_key
+from lore_lab.train.sections import module_of, sections
 
 _TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl", "datasets", "numpy", "peft")
 
@@ -24,7 +26,8 @@ class StageSpec:
     """What a kind of stage is: its code, its slice and the libraries that decide its result.
 
     config: dotted keys of the slice; `without`: dotted keys emptied in it again. function: "module:callable", run in a fresh process.
-    modules: further code chosen by the config (an arm, a source), beyond what the function imports by name.
+    modules: further code chosen by the config (an arm, a source), beyond what the function imports by name. more: further dotted keys of
+    the slice, for choices that need them.
     """
 
     function: str
@@ -32,6 +35,7 @@ class StageSpec:
     libraries: tuple[str, ...]
     without: tuple[str, ...] = ()
     modules: Callable[[Config], tuple[str, ...]] = lambda config: ()
+    more: Callable[[Config], tuple[str, ...]] = lambda config: ()
 
 
 def _source_modules(config: Config) -> tuple[str, ...]:
@@ -40,6 +44,24 @@ def _source_modules(config: Config) -> tuple[str, ...]:
 
 def _cot_modules(config: Config) -> tuple[str, ...]:
     return ("lore_lab.cot",)
+
+
+def _rl_choices(config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(modules, further dotted keys) of the ideas, rewards and curriculum that `rl` runs; others leave no trace in its key."""
+    ideas = sections(config.rl)
+    chosen = [*map(module_of, ideas), *reward_modules(config.reward)]
+    keys: list[str] = []
+    if "sft_auxiliary" in ideas:
+        chosen += ["lore_lab.cot", "lore_lab.train.sft"]
+        keys.append("cot")
+    if "stepwise" in ideas:
+        chosen.append("lore_lab.rewards.steps")
+    if "watch" in ideas and config.rl.watch.probe_every:
+        chosen += ["lore_lab.data.registry", source_module(config.data)]
+        keys.append("data")
+    if config.curriculum.name == "pass_rate_window":
+        chosen.append("lore_lab.train.pass_rate_window")
+    return tuple(chosen), tuple(keys)
 
 
 SPECS: dict[str, StageSpec] = {
@@ -67,6 +89,14 @@ SPECS: dict[str, StageSpec] = {
     "rl": StageSpec(
         "lore_lab.stages.functions.rl:run",
         ("rl", "reward", "curriculum", "prompt", "features", "format", "seed", "compute"),
+        _TRAINING_LIBRARIES,
+        without=("rl.arm",),
+        modules=lambda config: _rl_choices(config)[0],
+        more=lambda config: _rl_choices(config)[1],
+    ),
+    "difficulty": StageSpec(
+        "lore_lab.stages.functions.difficulty:run",
+        ("curriculum.samples", "rl.temperature", "rl.max_completion_length", "prompt", "features", "format", "seed", "compute"),
         _TRAINING_LIBRARIES,
     ),
     "eval": StageSpec(
@@ -102,6 +132,11 @@ def plain(config: Config) -> dict[str, Any]:
     return content
 
 
+def _awake(section: Mapping[str, Any]) -> dict[str, Any]:
+    """`section` without the subsections that are switched off: what is off cannot change a result, nor a key."""
+    return {name: value for name, value in section.items() if not (isinstance(value, Mapping) and value.get("enabled") is False)}
+
+
 def _cut(tree: Mapping[str, Any], keep: tuple[str, ...], without: tuple[str, ...]) -> dict[str, Any]:
     """The nested slice of `tree` under the dotted keys `keep`, the dotted keys `without` emptied."""
     result: dict[str, Any] = {}
@@ -111,7 +146,7 @@ def _cut(tree: Mapping[str, Any], keep: tuple[str, ...], without: tuple[str, ...
         for parent in parents:
             source, target = source[parent], target.setdefault(parent, {})
         value = source[leaf]
-        target[leaf] = dict(value) if isinstance(value, Mapping) else value
+        target[leaf] = _awake(value) if isinstance(value, Mapping) else value
     for dotted in without:
         *parents, leaf = dotted.split(".")
         target = result
@@ -129,7 +164,7 @@ def build(config: Config) -> dict[str, Node]:
     def add(role: str, stage: str, **inputs: str) -> str:
         spec = SPECS[stage]
         linked = {name: nodes[source] for name, source in inputs.items()}
-        cut = _cut(tree, spec.config, spec.without)
+        cut = _cut(tree, (*spec.config, *spec.more(config)), spec.without)
         modules = (spec.function.partition(":")[0], *spec.modules(config))
         key, parts = stage_key(stage, cut, {name: node.key for name, node in linked.items()}, modules, spec.libraries)
         nodes[role] = Node(role, stage, key, cut, linked, parts)
@@ -145,7 +180,10 @@ def build(config: Config) -> dict[str, Node]:
     if config.rl.enabled:
         if "sft" in config.eval.stages and config.sft.enabled:
             add("sft_eval", "eval", bench="bench", policy="sft")
-        policy = add("rl", "rl", data="data", policy=policy)
+        measured = {}
+        if config.curriculum.difficulty == "measured":
+            measured["difficulty"] = add("difficulty", "difficulty", data="data", policy=policy)
+        policy = add("rl", "rl", data="data", policy=policy, **measured)
     add("eval", "eval", bench="bench", policy=policy)
     return nodes
 

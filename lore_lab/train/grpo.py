@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
-from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
+from lore_lab.rewards.judge import Outcome
+from lore_lab.rollout.engine import Sampling
 from lore_lab.train.common import Log, Recorder, Report, common_arguments, optimizer_arguments, run_trainer, stage_seed
+from lore_lab.train.idea import Material, build_ideas
+from lore_lab.train.trainer import LabTrainer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lore_lab.config.schema import RlConfig
 
-#: (indices of the examples, completion token ids) -> rewards
-RewardFunction = Callable[[Sequence[int], Sequence[list[int]]], list[float]]
+#: (indices of the examples, completion token ids) -> what became of each completion
+Judging = Callable[[Sequence[int], Sequence[list[int]]], list[Outcome]]
 
 
 def updates_per_window(config: RlConfig) -> int:
@@ -63,7 +66,13 @@ def grpo_arguments(config: RlConfig, seed: int, compute: Any, work: Path) -> GRP
         scale_rewards=config.scale_rewards,
         top_entropy_quantile=config.top_entropy_quantile,
         entropy_coef=config.entropy_coef,
-        use_adaptive_entropy=False,
+        use_adaptive_entropy=config.adaptive_entropy,
+        entropy_target=config.entropy_target,
+        entropy_coef_min=config.entropy_coef_min,
+        entropy_coef_max=config.entropy_coef_max,
+        entropy_coef_delta=config.entropy_coef_delta,
+        sapo_temperature_pos=config.sapo_temperature_pos,
+        sapo_temperature_neg=config.sapo_temperature_neg,
         mask_truncated_completions=config.mask_truncated_completions,
         off_policy_mask_threshold=None,
         use_bias_correction_kl=False,
@@ -76,7 +85,12 @@ def grpo_arguments(config: RlConfig, seed: int, compute: Any, work: Path) -> GRP
     )
 
 
-def train_grpo(
+def repeats_per_window(config: RlConfig) -> int:
+    """Micro-batches one generation batch is asked for: TRL's sampler repeats its prompts so often."""
+    return config.steps_per_generation * config.num_iterations
+
+
+def make_trainer(
     config: RlConfig,
     seed: int,
     compute: Any,
@@ -84,31 +98,50 @@ def train_grpo(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[list[int]],
     examples: Sequence[int],
-    reward: RewardFunction,
+    judge: Judging,
+    material: Material,
     work: Path,
-    log: Log,
-    report: Report,
-) -> None:
-    """Train `model` in place. prompts: token ids in visiting order; examples: what `reward` knows each of them by.
-
-    Continues from a checkpoint in `work`; checkpoints lie on generation windows, because TRL generates anew after a restart.
-    """
-    engine = TransformersEngine(model, tokenizer.pad_token_id, end_ids(model, tokenizer.eos_token_id))
+    callbacks: Sequence[Any] = (),
+    sampler: Any = None,
+) -> LabTrainer:
+    """prompts: token ids in visiting order, unless `sampler` orders them; examples: what `judge` knows each of them by."""
     sampling = Sampling(config.temperature, config.max_completion_length, config.top_p, config.top_k)
 
-    def rollout(batch: Any, trainer: GRPOTrainer) -> dict[str, Any]:
-        return {"prompt_ids": batch, "completion_ids": engine.generate(batch, sampling), "logprobs": None}
+    def rollout(batch: Any, trainer: LabTrainer) -> dict[str, Any]:
+        forced, trainer.forced = trainer.forced, None
+        completions = material.engine.generate(batch, sampling) if forced is None else forced
+        return {"prompt_ids": batch, "completion_ids": completions, "logprobs": None}
 
-    def label_reward(completion_ids: list[list[int]], example: list[int], **_: Any) -> Any:
-        return reward(example, completion_ids)
+    def label_reward(completion_ids: list[list[int]], example: list[int], **_: Any) -> list[float]:
+        trainer.outcomes = judge(example, completion_ids)
+        return [outcome.reward for outcome in trainer.outcomes]
 
-    trainer = GRPOTrainer(
+    trainer = LabTrainer(
         model=model,
         reward_funcs=[label_reward],
         args=grpo_arguments(config, stage_seed(seed, "rl"), compute, work),
         train_dataset=Dataset.from_dict({"prompt": list(prompts), "example": list(examples)}),
         processing_class=tokenizer,
         rollout_func=rollout,
-        callbacks=[Recorder(log, report, "reward")],
+        callbacks=list(callbacks),
+        ideas=build_ideas(material),
+        sampler=sampler,
     )
+    return trainer
+
+
+def train_grpo(
+    config: RlConfig, seed: int, compute: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]], examples: Sequence[int], judge: Judging, material: Material,
+    work: Path, log: Log, report: Report, sampler: Any = None,
+) -> list[int]:  # fmt: skip
+    """Train `model` in place; returns the examples in the order they were visited.
+
+    Continues from a checkpoint in `work`; checkpoints lie on generation windows, because TRL generates anew after a restart.
+    """
+    recorder = Recorder(log, report, "reward")
+    trainer = make_trainer(
+        config, seed, compute, model, tokenizer, prompts, examples, judge, material, work, [recorder], sampler
+    )  # fmt: skip
     run_trainer(trainer, work)
+    return trainer.realised

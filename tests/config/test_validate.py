@@ -112,7 +112,7 @@ INFINITE = float("inf")
     ("key", "value", "message"),
     [
         ("rl.clip_low", -0.1, "rl.clip_low=-0.1 must be >= 0"),
-        ("rl.clip_low", 1.0, "rl.clip_low=1.0 must be < 1"),
+        ("rl.clip_low", 1.5, "rl.clip_low=1.5 must be <= 1"),
         ("rl.clip_high", float("nan"), "rl.clip_high=nan is not a finite number"),
         ("rl.clip_high", INFINITE, "rl.clip_high=inf is not a finite number"),
         ("reward.invalid", -INFINITE, "reward.invalid=-inf is not a finite number"),
@@ -126,8 +126,12 @@ INFINITE = float("inf")
         ("rl.scale_rewards", "std", "rl.scale_rewards='std' is not one of 'group', 'batch', 'none'"),
         ("sft.learning_rate", 0.0, "sft.learning_rate=0.0 must be > 0"),
         ("reward.invalid", 0.5, "reward.invalid=0.5 must be <= 0"),
-        ("reward.name", "best", "reward.name='best' is not one of 'exact', 'graded'"),
-        ("curriculum.name", "spiral", "curriculum.name='spiral' is not one of 'random', 'easy_to_hard', 'hard_to_easy'"),
+        ("reward.name", "best", "reward.name='best' is not one of 'exact', 'graded', 'format', 'rule_aware'"),
+        (
+            "curriculum.name",
+            "spiral",
+            "curriculum.name='spiral' is not one of 'random', 'easy_to_hard', 'hard_to_easy', 'staged', 'pass_rate_window'",
+        ),
         ("prompt.max_tokens", 8, "prompt.max_tokens=8 must be >= 16"),
         ("prompt.template", "long", "prompt.template='long' is not one of 'bare', 'task', 'full'"),
         ("format.name", "json", "format.name='json' is not one of 'label_only', 'answer_first', 'reason_first'"),
@@ -163,7 +167,7 @@ def test_all_values_out_of_range_are_named_at_once(compose: Compose) -> None:
 PINNED = (
     "rl.num_generations=8 rl.per_device_train_batch_size=64 rl.gradient_accumulation_steps=1 rl.steps_per_generation=4 rl.num_iterations=2 "
     "rl.clip_low=0.2 rl.clip_high=0.2 model.hidden_size=128 model.num_attention_heads=4 model.num_key_value_heads=2 "
-    "model.max_position_embeddings=1024 eval.size=200 eval.sampled_size=64"
+    "model.max_position_embeddings=1024 rl.max_completion_length=48 eval.size=200 eval.sampled_size=64"
 )
 #: override words of a command, and the one message it must give
 CONTRADICTIONS: list[tuple[str, str]] = [
@@ -188,6 +192,22 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "model.num_attention_heads=3 must divide model.hidden_size=128 and be a multiple of model.num_key_value_heads=2",
     ),
     ("model.path=someone/some-model", "model.path=someone/some-model is a hub id: pin model.revision, so that the weights cannot move"),
+    (
+        "format=label_only cot=none reward=rule_aware",
+        "format=label_only has no reasoning for reward.name=rule_aware or rl.stepwise to look at; take reward=exact or another format",
+    ),
+    (
+        "sft=off eval.stages=[] cot=none rl/entropy=sft_aux",
+        "rl.sft_auxiliary needs targets with reasoning under format=reason_first, cot=none writes none",
+    ),
+    (
+        "prompt.max_tokens=950 rl.guided_replay.enabled=true",
+        "rl.guided_replay adds up to 64 tokens of hint to prompt.max_tokens=950: too long for model.max_position_embeddings",
+    ),
+    ("rl/entropy=dapo reward.overlong.buffer=500", "reward.overlong.buffer=500 is above rl.max_completion_length=48"),
+    ("curriculum.window=[0.9,0.1]", "curriculum.window=[0.9, 0.1] must be two rates, the lower one first"),
+    ("rl.clip_cov.low=9", "rl.clip_cov.low=9.0 must be below rl.clip_cov.high=5.0"),
+    ("rl.sft_auxiliary.bounds=[2,1]", "rl.sft_auxiliary.bounds=[2.0, 1.0] must be two factors, the lower one first"),
     ("eval.subsets=[]", "eval.subsets is empty: a point without an evaluation says nothing"),
     ("eval.subsets=[hard,hard]", "eval.subsets=['hard', 'hard'] names a subset twice"),
     ("eval.stages=[base]", "eval.stages=['base']: only sft can be added; the final policy is always evaluated"),

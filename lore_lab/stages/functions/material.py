@@ -1,0 +1,71 @@
+"""What stage `rl` hands to the ideas: functions over its pairs. Each is called only by ideas that need it."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lore_lab.data.example import Example
+from lore_lab.evaluate.predict import read_completion
+from lore_lab.prompts.formats import Parsed, ResponseFormat
+from lore_lab.prompts.hint import ALLOWANCE, HintedRenderer, hint_lines
+from lore_lab.rewards.spans import Spans
+from lore_lab.stages.context import StageContext
+from lore_lab.stages.functions.common import Pairs
+from lore_lab.train.common import stage_seed
+from lore_lab.train.idea import Material
+
+
+def reader(tokenizer: Any, ends: Sequence[int], layout: ResponseFormat) -> Callable[[Sequence[int]], tuple[str, Parsed]]:
+    """Completion ids -> (text, its reading)."""
+    return lambda ids: read_completion(ids, tokenizer, ends, layout)
+
+
+def make_material(context: StageContext, pairs: Pairs, tokenizer: Any, engine: Any, ends: Sequence[int]) -> Material:
+    settings, layout = context.settings, pairs.layout(context.settings)
+    examples = [example for _, example in pairs.rows]
+    spans, read = Spans(tokenizer, layout), reader(tokenizer, ends, layout)
+    renderer = pairs.renderer(settings, tokenizer)
+
+    def targets() -> list[tuple[list[int], list[int]]]:
+        """As stage `sft` writes them, in another wording. Imported by name: only this idea's stage key covers the recipes."""
+        recipe = importlib.import_module("lore_lab.cot").build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"])
+        target_ids = importlib.import_module("lore_lab.train.sft").target_ids
+        generator = random.Random(stage_seed(settings.seed, "auxiliary"))
+        rows = []
+        for example in examples:
+            reasoning = recipe.reasoning(example, generator) if layout.reasons else ""
+            rows.append((renderer.ids(example), target_ids(tokenizer, layout.render(example.label, reasoning))))
+        return rows
+
+    def probe(count: int) -> tuple[list[list[int]], Callable[[Sequence[int]], int | None], list[int]]:
+        """The first pairs of the source's validation split; none where it has none."""
+        source = importlib.import_module("lore_lab.data.registry").load_source(context.config["data"])
+        chosen: list[Example] = list(source.examples("validation", 0, count)) if source.size("validation") != 0 else []
+        return [renderer.ids(example) for example in chosen], lambda ids: read(ids)[1].grade, [example.gold for example in chosen]
+
+    def hinted(index: int, what: str, placement: str) -> list[int] | None:
+        facts = examples[index].facts
+        if facts is None:
+            return None
+        prompt = copy.copy(settings.prompt)
+        prompt.max_tokens += ALLOWANCE
+        rules = pairs.source["rules"]
+        hinting = HintedRenderer(
+            tokenizer, settings.features, prompt, pairs.source["grades"], settings.format.name == "reason_first", rules,
+            hint=tuple(hint_lines(facts, what)), placement=placement,
+        )  # fmt: skip
+        return hinting.ids(examples[index])
+
+    def step_rewards(index: int, ids: Sequence[int]) -> list[float]:
+        module = importlib.import_module("lore_lab.rewards.steps")
+        rewards: list[float] = module.step_rewards(read(ids)[1], examples[index])
+        return rewards
+
+    return Material(
+        seed=stage_seed(settings.seed, "ideas"), config=settings.rl, tokenizer=tokenizer, engine=engine, targets=targets, hinted=hinted,
+        steps=spans.steps, step_rewards=step_rewards, deciding=spans.deciding, probe=probe,
+    )  # fmt: skip

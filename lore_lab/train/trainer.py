@@ -1,0 +1,152 @@
+"""TRL's GRPOTrainer with places for ideas. Nothing of TRL's algorithm is copied: every override calls the original.
+
+Hooks used, pinned by tests/train/test_hooks.py: `_generate_and_score_completions`, `_get_per_token_logps_and_entropies`, `_compute_loss`,
+`_get_train_sampler`, `_save_checkpoint`, `_load_optimizer_and_scheduler`, `log`. One process: the batch surgery of some ideas would need
+equal numbers of generate calls on every rank.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from trl import GRPOTrainer
+
+from lore_lab.train.idea import Batch, Idea, Row, mask_of
+
+if TYPE_CHECKING:
+    from lore_lab.rewards.judge import Outcome
+
+STATE = "lab_state.json"
+
+#: TRL's loss is sum(weight x mask x per-token loss); the normaliser that makes the weight, by loss type. Held to TRL by a test.
+_NORMALISER: dict[str, Callable[[Any, Batch, torch.Tensor], torch.Tensor | float]] = {
+    "grpo": lambda trainer, inputs, mask: mask.sum(-1, keepdim=True).clamp(min=1.0) * len(mask),
+    "sapo": lambda trainer, inputs, mask: mask.sum(-1, keepdim=True).clamp(min=1.0) * len(mask),
+    "bnpo": lambda trainer, inputs, mask: mask.sum().clamp(min=1.0),
+    "dr_grpo": lambda trainer, inputs, mask: len(mask) * trainer.max_completion_length,
+    "dapo": lambda trainer, inputs, mask: inputs["num_items_in_batch"].clamp(min=1.0) / trainer.args.steps_per_generation,
+    "cispo": lambda trainer, inputs, mask: inputs["num_items_in_batch"].clamp(min=1.0) / trainer.args.steps_per_generation,
+}
+
+
+class LabTrainer(GRPOTrainer):
+    """ideas: called in this order. sampler: prompts in an order of its own, None for the dataset's.
+
+    outcomes: filled by the reward function at each call, one a completion.
+    """
+
+    def __init__(self, *args: Any, ideas: Sequence[Idea] = (), sampler: Any = None, **kwargs: Any) -> None:
+        self.ideas, self.sampler = list(ideas), sampler
+        self.outcomes: list[Outcome] = []
+        self.forced: list[list[int]] | None = None  #: completions the next rollout takes instead of generating
+        self.realised: list[int] = []  #: examples in the order they were visited
+        self._inputs: Batch | None = None
+        self._log_probs: torch.Tensor | None = None
+        super().__init__(*args, **kwargs)
+        if self.accelerator.num_processes > 1 and self.ideas:
+            raise NotImplementedError("the RL ideas of the lab run in one process; switch them and rl.watch off for more")
+        for idea in self.ideas:
+            idea.attach(self)
+
+    def note(self, name: str, value: float) -> None:
+        """A metric of this step, under rl/lore/."""
+        self._metrics["train"][f"lore/{name}"].append(value)
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        return super()._get_train_sampler(dataset) if self.sampler is None else self.sampler
+
+    def score(self, rows: list[Row]) -> Batch:
+        """TRL's generation and scoring of `rows`, with what the judge found as columns beside its own."""
+        batch: Batch = super()._generate_and_score_completions(rows)
+        outcomes, device = self.outcomes, batch["completion_ids"].device
+        batch["reward"] = torch.tensor([outcome.reward for outcome in outcomes], device=device)
+        batch["correct"] = torch.tensor([outcome.correct for outcome in outcomes], device=device)
+        batch["valid"] = torch.tensor([outcome.valid for outcome in outcomes], device=device)
+        batch["example"] = torch.tensor([row["example"] for row in rows], device=device)
+        return batch
+
+    def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
+        rows = list(inputs)
+        generate: Callable[[list[Row]], Batch] = self.score
+        for idea in self.ideas:
+            generate = partial(idea.rollout, generate=generate)
+        batch = generate(rows)
+        if self.sampler is not None:
+            self.sampler.observe(batch["example"].tolist(), batch["correct"].tolist())
+        self.realised += batch["example"][:: self.num_generations].tolist()
+        for idea in self.ideas:
+            batch = idea.batch(batch)
+        return batch
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        log_probs, entropies, auxiliary = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        if self._inputs is not None:
+            for idea in self.ideas:
+                log_probs = idea.log_probs(self._inputs, log_probs, entropies)
+            self._log_probs = log_probs
+        return log_probs, entropies, auxiliary
+
+    def _compute_loss(self, model: Any, inputs: Batch) -> torch.Tensor:
+        self._inputs = dict(inputs)  # a shallow copy: the batch is used again in the next pass
+        try:
+            loss: torch.Tensor = super()._compute_loss(model, self._inputs)
+            chosen, log_probs = self._inputs, self._log_probs
+        finally:
+            self._inputs = self._log_probs = None
+        assert log_probs is not None
+        for idea in self.ideas:
+            term = idea.loss(model, chosen, log_probs)
+            loss = loss if term is None else loss + term
+        return loss
+
+    def token_weights(self, inputs: Batch) -> torch.Tensor:
+        """(B, T) weights under which a per-token term enters the loss exactly as TRL's own per-token loss does."""
+        mask = mask_of(inputs).float()
+        return mask / (_NORMALISER[self.loss_type](self, inputs, mask) * self.current_gradient_accumulation_steps)
+
+    def rollout_log_probs(self, batch: Batch) -> torch.Tensor:
+        """Log-probs of the policy that sampled. TRL has them unless every rollout feeds one step; only then a forward pass is made."""
+        if "old_per_token_logps" in batch:
+            found: torch.Tensor = batch["old_per_token_logps"]
+            return found
+        return self.score_tokens(self.model, batch["prompt_ids"], batch["prompt_mask"], batch["completion_ids"], batch["completion_mask"])
+
+    @torch.no_grad()
+    def score_tokens(self, model: Any, prompts: Any, prompt_mask: Any, completions: Any, completion_mask: Any) -> torch.Tensor:
+        """Log-probs of completions under `model`, at the sampling temperature."""
+        ids, mask = torch.cat([prompts, completions], 1), torch.cat([prompt_mask, completion_mask], 1)
+        size = self.args.per_device_train_batch_size
+        log_probs: torch.Tensor = super()._get_per_token_logps_and_entropies(model, ids, mask, completions.size(1), batch_size=size)[0]
+        return log_probs
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            for idea in self.ideas:
+                idea.step(self.state.global_step)
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Ours first: the trainer's own state file, written last, says that a checkpoint is whole."""
+        state: dict[str, Any] = {"ideas": [idea.state() for idea in self.ideas], "realised": self.realised}
+        if self.sampler is not None:
+            state["sampler"] = self.sampler.state()
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        state = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
+        self.realised = list(state["realised"])
+        for idea, kept in zip(self.ideas, state["ideas"], strict=True):
+            idea.load(kept)
+        if self.sampler is not None:
+            self.sampler.load(state["sampler"])

@@ -1,0 +1,137 @@
+"""What is watched beside TRL's metrics, under rl/lore/. Changes no result: random streams are put back, weights are only read.
+
+Each step: entropy_decision (label and verdict tokens), entropy_label. Each generation batch: accuracy, invalid, distinct (share of different
+completions in a group), zero_variance (share of groups whose completions all earned the same), length_std.
+Every `probe_every` steps on a fixed set: probe/accuracy (greedy), probe/sampled, probe/pass_at_k, probe/kl_reverse = E_p[log p/q] and
+probe/kl_forward = E_q[log q/p] a token, q the policy RL started from. The probe keeps a copy of q's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from lore_lab.rollout.engine import Sampling
+from lore_lab.train.idea import Batch, Idea, Material
+
+
+class Watch(Idea):
+    def __init__(self, config: Any, material: Material) -> None:
+        self.config, self.material = config, material
+        self.probe: Probe | None = None
+
+    def attach(self, trainer: Any) -> None:
+        super().attach(trainer)
+        if self.config.probe_every:
+            self.probe = Probe(trainer, self.config, self.material)
+
+    def batch(self, batch: Batch) -> Batch:
+        size = self.trainer.num_generations
+        lengths = batch["completion_mask"].sum(1)
+        completions = [row[:length] for row, length in zip(batch["completion_ids"].tolist(), lengths.tolist(), strict=True)]
+        width = batch["completion_ids"].size(1)
+        kinds = [self.material.deciding(ids) for ids in completions]
+        batch["deciding"] = torch.tensor([row + [0] * (width - len(row)) for row in kinds], device=lengths.device)
+        groups = [completions[start : start + size] for start in range(0, len(completions), size)]
+        rewards = batch["reward"].view(-1, size)
+        numbers = {
+            "accuracy": batch["correct"].float().mean(),
+            "invalid": 1 - batch["valid"].float().mean(),
+            "distinct": sum(len(set(map(tuple, group))) for group in groups) / len(completions),
+            "zero_variance": ((rewards.amax(1) - rewards.amin(1)) < 1e-6).float().mean(),
+            "length_std": lengths.float().std(),
+        }
+        for name, value in numbers.items():
+            self.trainer.note(name, float(value))
+        return batch
+
+    def log_probs(self, inputs: Batch, log_probs: torch.Tensor, entropies: torch.Tensor) -> torch.Tensor:
+        kinds = inputs["deciding"]
+        for name, chosen in (("entropy_decision", kinds > 0), ("entropy_label", kinds == 2)):
+            count = chosen.sum().item()
+            if count:
+                self.trainer.note(name, (entropies.detach() * chosen).sum().item() / count)
+        return log_probs
+
+    def step(self, global_step: int) -> None:
+        if self.probe is not None and global_step % self.config.probe_every == 0:
+            for name, value in self.probe.measure().items():
+                self.trainer.note(f"probe/{name}", value)
+
+
+class Probe:
+    """The fixed set. Its references, made from the policy RL starts from, are the same after a restart."""
+
+    def __init__(self, trainer: Any, config: Any, material: Material) -> None:
+        self.trainer, self.config, self.material = trainer, config, material
+        self.prompts, self.read, self.gold = material.probe(config.probe_size)
+        self.sampling = Sampling(material.config.temperature, material.config.max_completion_length)
+        self.weights = [parameter.detach().clone() for parameter in trainer.model.parameters()] if self.prompts else []
+        self.reference = self._sample() if self.prompts else []
+        self.reference_log_probs = self._log_probs(self.reference) if self.prompts else None
+
+    def _sample(self) -> list[list[int]]:
+        prompts = [prompt for prompt in self.prompts for _ in range(self.config.probe_samples)]
+        return self._generate(prompts, self.sampling)
+
+    def _generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[int]]:
+        devices = [self.trainer.model.device] if self.trainer.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(self.material.seed)
+            return self.material.engine.generate(prompts, sampling)
+
+    def _log_probs(self, completions: Sequence[list[int]]) -> list[float]:
+        """Mean log-prob a token of each completion of `_sample`'s prompts under the present weights."""
+        device, pad = self.trainer.model.device, self.material.tokenizer.pad_token_id
+        prompts = [prompt for prompt in self.prompts for _ in range(self.config.probe_samples)]
+        left, right = max(map(len, prompts)), max(map(len, completions))
+        columns = (
+            [[pad] * (left - len(row)) + row for row in prompts],
+            [[0] * (left - len(row)) + [1] * len(row) for row in prompts],
+            [row + [pad] * (right - len(row)) for row in completions],
+            [[1] * len(row) + [0] * (right - len(row)) for row in completions],
+        )
+        tensors = [torch.tensor(column, device=device) for column in columns]
+        log_probs = self.trainer.score_tokens(self.trainer.model, *tensors)
+        means: list[float] = ((log_probs * tensors[3]).sum(1) / tensors[3].sum(1)).tolist()
+        return means
+
+    @contextmanager
+    def _start_weights(self) -> Iterator[None]:
+        """The model with the weights RL started from, and back."""
+        parameters = list(self.trainer.model.parameters())
+        present = [parameter.data for parameter in parameters]
+        try:
+            for parameter, weights in zip(parameters, self.weights, strict=True):
+                parameter.data = weights
+            yield
+        finally:
+            for parameter, weights in zip(parameters, present, strict=True):
+                parameter.data = weights
+
+    def measure(self) -> dict[str, float]:
+        if not self.prompts:
+            return {}
+        count = self.config.probe_samples
+        greedy = self._generate(self.prompts, Sampling(0.0, self.sampling.max_tokens))
+        sampled = self._sample()
+        right = torch.tensor([self.read(ids) == self.gold[row // count] for row, ids in enumerate(sampled)]).view(-1, count).float()
+        now = self._log_probs(sampled)
+        with self._start_weights():
+            before = self._log_probs(sampled)
+        assert self.reference_log_probs is not None
+        forward = zip(self.reference_log_probs, self._log_probs(self.reference), strict=True)
+        return {
+            "accuracy": sum(self.read(ids) == gold for ids, gold in zip(greedy, self.gold, strict=True)) / len(greedy),
+            "sampled": right.mean().item(),
+            f"pass_at_{count}": right.amax(1).mean().item(),
+            "kl_reverse": sum(p - q for p, q in zip(now, before, strict=True)) / len(now),
+            "kl_forward": sum(q - p for q, p in forward) / len(now),
+        }
+
+
+def build(config: Any, material: Material) -> Idea:
+    return Watch(config, material)
