@@ -120,7 +120,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 def arms(arguments: argparse.Namespace) -> int:
     """What the RL laboratory can vary, from its registry."""
-    from lore_lab.train.arms import ARMS
+    from lore_lab.config.arms import ARMS
 
     table = Table("group", "option", "from", "formula", "parameters", "cannot act when", title="arms")
     for arm in ARMS:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lore_lab.config.arms import inert_rules
 from lore_lab.config.inert import UPDATE_MORE, InertRule, one_update
-from lore_lab.train.arms import inert_rules
 
 if TYPE_CHECKING:
     from lore_lab.config.schema import Config

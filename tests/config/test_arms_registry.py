@@ -8,13 +8,13 @@ import sys
 import pytest
 from hydra import compose, initialize_config_dir
 
+from lore_lab.config.arms import ARMS, PARTS
 from lore_lab.config.fields import walk
 from lore_lab.config.overrides import CONF, groups
 from lore_lab.config.schema import Config, register
 from lore_lab.config.validate import ConfigError, typed, validate
 from lore_lab.stages.graph import build
 from lore_lab.stages.keys import reachable
-from lore_lab.train.arms import ARMS, PARTS
 
 OPTIONS = [(arm.group, arm.name) for arm in ARMS if arm.name not in PARTS]
 ONE_UPDATE = ["rl.steps_per_generation=1", "rl.num_iterations=1"]
