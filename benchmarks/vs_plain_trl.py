@@ -38,7 +38,7 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
     from lore_lab.config.validate import typed
     from lore_lab.cot import build_recipe
     from lore_lab.evaluate.metrics import summarise
-    from lore_lab.evaluate.predict import Pair, _row
+    from lore_lab.evaluate.predict import Pair, answer_row
     from lore_lab.prompts.formats import response_format
     from lore_lab.stages.functions.common import Pairs
     from lore_lab.stages.graph import build
@@ -113,7 +113,7 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
                 )
             for (pair, _, sample), row in zip(batch, output_ids[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
                 cut = row[: row.index(ends[0]) + 1] if ends[0] in row else row
-                rows.append(_row(pair, mode, sample, cut, tokenizer, ends, layout))
+                rows.append(answer_row(pair, mode, sample, cut, tokenizer, ends, layout))
     import pandas as pd
 
     metrics = summarise(pd.DataFrame(rows), bench.grades, bench.source["relevant_from"], config.eval.resamples, config.seed)
@@ -160,11 +160,9 @@ def main() -> None:
 def compare(folder: Path, words: list[str], clips: list[str], seeds: list[str]) -> None:
     """Both sides, one after the other, from the same data and base artifacts."""
     python, root = sys.executable, f"root={folder}"
-    # Data and base for both: a point that stops short of RL, with the least SFT.
-    timed([python, "train.py", root, *words, "rl=off", "sft.max_steps=1", "eval.stages=[]", "eval.sampled_size=1"])
+    # Data, test pairs and base for both, untimed: a point with the least SFT and no RL makes them.
+    timed([python, "train.py", root, *words, "rl=off", "guard=warn", "sft.max_steps=1", "eval.stages=[]"])
     base = next((folder / "store" / "base").iterdir())
-    # The last words win, so the bench of the real settings is made here too, by planning's own stages.
-    timed([python, "train.py", root, *words, "rl=off", "sft.max_steps=1", "eval.stages=[]"])
     plain = 0.0
     for clip in clips:
         for seed in seeds:

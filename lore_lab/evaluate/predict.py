@@ -59,14 +59,16 @@ def predict(
         batch = [item for item in work[start : start + batch_size] if item[1] == mode]
         completions = engine.generate([pair.prompt for pair, *_ in batch], chosen)
         for (pair, _, sample, _), ids in zip(batch, completions, strict=True):
-            rows.append(_row(pair, mode, sample, ids, tokenizer, ends, layout))
+            rows.append(answer_row(pair, mode, sample, ids, tokenizer, ends, layout))
         start += len(batch)
         report(start, len(work), "completions")
     table = pd.DataFrame(rows)
     return table.sort_values(["mode", "subset", "example_id", "sample"], kind="stable", ignore_index=True)
 
 
-def _row(pair: Pair, mode: str, sample: int, ids: list[int], tokenizer: Any, ends: Sequence[int], layout: ResponseFormat) -> dict[str, Any]:
+def answer_row(
+    pair: Pair, mode: str, sample: int, ids: list[int], tokenizer: Any, ends: Sequence[int], layout: ResponseFormat
+) -> dict[str, Any]:
     text, parsed = read_completion(ids, tokenizer, ends, layout)
     reasoning = tokenizer.encode(parsed.reasoning, add_special_tokens=False) if parsed.reasoning else []
     example = pair.example

@@ -35,6 +35,8 @@ _PRELOAD = ["lore_lab.stages.preload"]
 
 
 def process_context() -> multiprocessing.context.ForkServerContext:
+    # A child sets its parent's start method first, and a launcher's own (joblib's loky) is unknown there.
+    multiprocessing.set_start_method("forkserver", force=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     return context

@@ -100,14 +100,16 @@ class Recorder(TrainerCallback):
     def __init__(self, log: Log, report: Report, shown: str) -> None:
         """shown: the metric a person watches."""
         self._log, self._report, self._shown = log, report, shown
+        self._text = ""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         numbers = {name: value for name, value in (logs or {}).items() if isinstance(value, (int, float)) and not name.startswith("train_")}
         if not numbers:
             return
         self._log(state.global_step, numbers)
-        value = numbers.get(self._shown)
-        self._report(state.global_step, state.max_steps, f"{self._shown} {value:.3f}" if value is not None else "")
+        if self._shown in numbers:  # GRPO has a reward only where it generates
+            self._text = f"{self._shown} {numbers[self._shown]:.3f}"
+        self._report(state.global_step, state.max_steps, self._text)
 
 
 def run_trainer(trainer: Trainer, work: Path) -> None:

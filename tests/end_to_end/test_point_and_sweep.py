@@ -67,7 +67,7 @@ def test_again_computes_nothing_and_one_more_arm_computes_only_itself(finished: 
 
 def test_same_seed_twice_is_identical_and_two_seeds_differ_from_the_first_step(finished: Lab, lab: Lab) -> None:
     assert lab.run("-m", "seed=0,1").returncode == 0
-    default = next(point for point in finished.points() if point["overrides"][0] == "rl.clip_high=0.2")
+    default = next(point for point in finished.points() if point["config"]["rl"]["clip_high"] == 0.2)
     same = next(point for point in lab.points() if point["seed"] == 0)
     assert same["metrics"] == default["metrics"]
     assert same["point"] == default["point"]
@@ -116,7 +116,7 @@ def test_status_cache_and_report_read_what_was_made(finished: Lab, tmp_path: Pat
         return run.stdout
 
     assert "done" in cli("status")
-    assert "8 of 8 artifacts are whole" in cli("cache", "verify")
+    assert "9 of 9 artifacts are whole" in cli("cache", "verify")
     assert "0 artifacts" in cli("cache", "gc", "--dry-run")
     report = tmp_path / "report.html"
     cli("report", "-o", str(report))
