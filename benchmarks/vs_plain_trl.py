@@ -121,7 +121,7 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
 
 
 def _row_grade(ids: list[int], tokenizer, layout):  # type: ignore[no-untyped-def]
-    from lore_lab.evaluate.predict import read_completion
+    from lore_lab.prompts.reading import read_completion
 
     return read_completion(ids, tokenizer, [tokenizer.eos_token_id], layout)[1].grade
 

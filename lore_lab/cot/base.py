@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from lore_lab.config.cot import CotConfig
-from lore_lab.data.example import Example, Facts
+if TYPE_CHECKING:
+    from lore_lab.config.cot import CotConfig
+    from lore_lab.data.example import Example, Facts
 
 
 class Recipe(ABC):

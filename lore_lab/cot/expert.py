@@ -4,10 +4,13 @@ and keywords."""
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from lore_lab.cot.base import Recipe, register
 from lore_lab.cot.words import clean, wanted
-from lore_lab.data.example import Example, Facts, Match, Need, Verdict
+
+if TYPE_CHECKING:
+    from lore_lab.data.example import Example, Facts, Match, Need, Verdict
 
 SAYS: dict[Verdict, tuple[str, ...]] = {
     "match": ("{dimension} {found} is what was asked for", "{dimension} {found} meets the wish", "{dimension} {found} is right"),

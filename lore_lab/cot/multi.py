@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from lore_lab.cot.base import RECIPES, Recipe, register
-from lore_lab.data.example import Example, Facts
+
+if TYPE_CHECKING:
+    from lore_lab.data.example import Example, Facts
 
 PARTS = ("expert", "rules", "reflection")
 

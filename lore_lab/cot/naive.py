@@ -7,10 +7,13 @@ that need not be true, filler that costs tokens.
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from lore_lab.cot.base import Recipe, register
 from lore_lab.cot.words import clean, wanted
-from lore_lab.data.example import Example, Facts, Match, Need, Verdict
+
+if TYPE_CHECKING:
+    from lore_lab.data.example import Example, Facts, Match, Need, Verdict
 
 OPENINGS = (
     "okay, let me think about what this shopper is after.", "hmm, so we have a query and a product here.",

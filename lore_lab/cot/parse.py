@@ -14,9 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lore_lab.cot.words import MEANS, NOTHING, SECTIONS, VERDICTS
-from lore_lab.data.example import Verdict
+
+if TYPE_CHECKING:
+    from lore_lab.data.example import Verdict
 
 _VERDICT_OF: dict[str, Verdict] = {word: verdict for verdict, words in VERDICTS.items() for word in words}
 _ENTRY = re.compile(r"[a-z0-9_.+&'-]+(?: [a-z0-9_.+&'-]+)*")

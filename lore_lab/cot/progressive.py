@@ -13,10 +13,13 @@ section is absent, not empty. `parse.py` reads the text back.
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from lore_lab.cot.base import Recipe, register
 from lore_lab.cot.words import MEANS, NOTHING, VERDICTS, clean, clean_name, wanted
-from lore_lab.data.example import Example, Facts, Match, Need
+
+if TYPE_CHECKING:
+    from lore_lab.data.example import Example, Facts, Match, Need
 
 SEPARATORS = (", ", "; ")
 LINKS = ("", "", "is ", "as ")  #: between a dimension and its value; mostly nothing

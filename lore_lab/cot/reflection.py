@@ -6,10 +6,13 @@ The wrong decision is named by its direction (too generous, too harsh), never by
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from lore_lab.cot.base import Recipe, register
 from lore_lab.cot.words import clean, clean_name, wanted
-from lore_lab.data.example import Example, Facts, Match, Need
+
+if TYPE_CHECKING:
+    from lore_lab.data.example import Example, Facts, Match, Need
 
 BEST = 3  #: the grade above which nothing lies
 OPTIMISTIC = 0.7  #: share of wrong decisions that are too kind where both ways are open (LREF, secondary notes)

@@ -4,10 +4,13 @@ quoted where it applies."""
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from lore_lab.cot.base import Recipe, register
 from lore_lab.cot.words import clean, clean_name
-from lore_lab.data.example import Example, Facts
+
+if TYPE_CHECKING:
+    from lore_lab.data.example import Example, Facts
 
 PRODUCT = {
     True: ("the product is the wanted {value}", "this is a {value} as asked", "right kind of product, a {value}"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from lore_lab.data.example import Need, Verdict
+if TYPE_CHECKING:
+    from lore_lab.data.example import Need, Verdict
 
 #: section markers, in the one order they may come
 SECTIONS = ("needs", "know", "seen", "path", "rules")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from lore_lab.data.example import Source, Split
+if TYPE_CHECKING:
+    from lore_lab.data.example import Source, Split
 
 
 class LeakError(ValueError):

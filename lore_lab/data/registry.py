@@ -9,11 +9,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from lore_lab.data.example import Source
+if TYPE_CHECKING:
+    from lore_lab.data.example import Source
 
 #: config class -> (module of the config class, "module:callable" that makes the source)
 SOURCES = {

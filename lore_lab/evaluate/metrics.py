@@ -6,7 +6,6 @@ also for sources with another number of grades.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import comb
 
 import numpy as np
@@ -82,44 +81,51 @@ def interval(table: np.ndarray, relevant_from: int, resamples: int, seed: int) -
     return {name: (float(np.quantile(value, 0.025)), float(np.quantile(value, 0.975))) for name, value in values.items()}
 
 
+def mean_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
+    """95 % percentile bootstrap of a mean over pairs; values: one a pair."""
+    counts = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
+    means = counts @ values / len(values)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
 def summarise(predictions: pd.DataFrame, grades: int, relevant_from: int, resamples: int, seed: int) -> dict[str, float]:
     """All metrics of a predictions table (columns gold, predicted, mode, sample, example_id, subset, capability, frequency, tokens).
 
-    Flat: "macro_f1", "macro_f1/low", "macro_f1/high", "<subset>/macro_f1", "<frequency>/macro_f1", "pass@1", "pass@k".
+    Flat: "macro_f1", each with "macro_f1/low" and "macro_f1/high", the same by group: "<subset>/macro_f1", "<frequency>/pass@1/low".
     """
-    metrics = _group(predictions, grades, relevant_from)
-    greedy = predictions[predictions["mode"] == "greedy"]
-    table = confusion(greedy["gold"].to_numpy(), greedy["predicted"].to_numpy(), grades)
-    bounds = interval(table, relevant_from, resamples, seed)
-    for name in ("acc@4", "acc@2", "macro_f1"):
-        metrics[f"{name}/low"], metrics[f"{name}/high"] = bounds[name]
+    metrics = _group(predictions, grades, relevant_from, resamples, seed)
     for column in ("subset", "frequency"):
         for value, rows in predictions.groupby(column, sort=True):
-            metrics |= {f"{value}/{name}": number for name, number in _group(rows, grades, relevant_from).items()}
+            metrics |= {f"{value}/{name}": number for name, number in _group(rows, grades, relevant_from, resamples, seed).items()}
     return metrics
 
 
-def _group(rows: pd.DataFrame, grades: int, relevant_from: int) -> dict[str, float]:
+def _group(rows: pd.DataFrame, grades: int, relevant_from: int, resamples: int, seed: int) -> dict[str, float]:
     greedy = rows[rows["mode"] == "greedy"]
     table = confusion(greedy["gold"].to_numpy(), greedy["predicted"].to_numpy(), grades)
-    metrics = {name: float(value) for name, value in from_confusion(table, relevant_from).items()}
-    metrics |= {
-        "pairs": float(len(greedy)),
-        "cot_tokens": float(greedy["reasoning_tokens"].mean()),
-        "tokens": float(greedy["tokens"].mean()),
-    }
+    values = {name: float(value) for name, value in from_confusion(table, relevant_from).items()}
+    bounds = interval(table, relevant_from, resamples, seed)
+    for name, column in (("cot_tokens", "reasoning_tokens"), ("tokens", "tokens")):
+        lengths = greedy[column].to_numpy().astype(float)
+        values[name], bounds[name] = float(lengths.mean()), mean_interval(lengths, resamples, seed)
     sampled = rows[rows["mode"] == "sampled"]
     if len(sampled):
-        metrics |= _sampled(sampled)
+        for name, per_pair in _sampled(sampled).items():
+            values[name], bounds[name] = float(per_pair.mean()), mean_interval(per_pair, resamples, seed)
+    metrics = {"pairs": float(len(greedy))} | values
+    for name, (low, high) in bounds.items():
+        metrics |= {f"{name}/low": low, f"{name}/high": high}
     return metrics
 
 
-def _sampled(sampled: pd.DataFrame) -> Mapping[str, float]:
+def _sampled(sampled: pd.DataFrame) -> dict[str, np.ndarray]:
+    """One value a sampled pair: pass@1, pass@n, the share of invalid completions, the number of different labels."""
+    pairs = sampled.groupby("example_id", sort=True)
     right = (sampled["predicted"] == sampled["gold"]).groupby(sampled["example_id"], sort=True)
     samples = int(right.size().iloc[0])
     correct = right.sum().to_numpy().astype(int)
-    metrics = {f"pass@{k}": float(pass_at_k(correct, samples, k).mean()) for k in sorted({1, samples})}
-    metrics["sampled_invalid_rate"] = float((sampled["predicted"] == INVALID).mean())
-    distinct = sampled[sampled["predicted"] != INVALID].groupby("example_id")["predicted"].nunique()
-    metrics["distinct_labels"] = float(distinct.mean()) if len(distinct) else 0.0
-    return metrics
+    valid = sampled["predicted"].where(sampled["predicted"] != INVALID)
+    return {f"pass@{k}": pass_at_k(correct, samples, k) for k in sorted({1, samples})} | {
+        "sampled_invalid_rate": 1.0 - pairs["predicted"].agg(lambda predicted: (predicted != INVALID).mean()).to_numpy(),
+        "distinct_labels": valid.groupby(sampled["example_id"], sort=True).nunique().to_numpy().astype(float),
+    }

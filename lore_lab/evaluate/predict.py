@@ -10,7 +10,8 @@ import pandas as pd
 
 from lore_lab.data.example import Example
 from lore_lab.evaluate.metrics import INVALID
-from lore_lab.prompts.formats import Parsed, ResponseFormat
+from lore_lab.prompts.formats import ResponseFormat
+from lore_lab.prompts.reading import read_completion
 from lore_lab.rollout.engine import Engine, Sampling
 
 
@@ -22,16 +23,6 @@ class Pair:
     subset: str
     prompt: list[int]
     sampled: bool
-
-
-def read_completion(ids: Sequence[int], tokenizer: Any, ends: Sequence[int], layout: ResponseFormat) -> tuple[str, Parsed]:
-    """(text, its reading). The end token is taken off; any other special token stays visible, so that it cannot hide in an answer."""
-    finished = bool(ids) and ids[-1] in ends
-    body = list(ids[:-1] if finished else ids)
-    text = tokenizer.decode(body, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    if set(body) & set(tokenizer.all_special_ids):
-        return text, Parsed(None, problem="special token")
-    return text, layout.parse(text, finished)
 
 
 def predict(

@@ -196,7 +196,7 @@ class Executor:
                 stage["state"] = "done"
                 stage["cached"] = stage["cached"] or (not computed and stage["seconds"] == 0.0)
             if task is not None and computed:
-                stage |= {"state": task.state, "cached": False, "seconds": round(task.seconds, 3)}
+                stage |= {"state": task.state, "cached": False, "seconds": round(task.seconds, 3)} | self._history(task.node)
                 seconds += task.seconds
         metrics = point_metrics(self.store, point)
         record.write(
@@ -211,6 +211,11 @@ class Executor:
         )
         mirrors.finish(point, record, state)
         record.release()
+
+    def _history(self, node: Node) -> dict[str, Any]:
+        """How often a finished stage was started, and the step its last start continued from."""
+        artifact = self.store.find(node.stage, node.key)
+        return {name: artifact.manifest[name] for name in ("attempts", "resumed_from")} if artifact else {}
 
     @contextmanager
     def _cleanup(self) -> Iterator[None]:

@@ -9,8 +9,9 @@ import pytest
 
 from lore_lab.data.example import Example
 from lore_lab.evaluate.metrics import INVALID
-from lore_lab.evaluate.predict import Pair, predict, read_completion
+from lore_lab.evaluate.predict import Pair, predict
 from lore_lab.prompts.formats import response_format
+from lore_lab.prompts.reading import read_completion
 from lore_lab.rollout.engine import Sampling
 
 END = 0

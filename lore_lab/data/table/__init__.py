@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from lore_lab.config.table import TableConfig
+from typing import TYPE_CHECKING
+
 from lore_lab.data.table.catalogue import CatalogueSource
 from lore_lab.data.table.problems import TableError
 from lore_lab.data.table.source import TableSource
+
+if TYPE_CHECKING:
+    from lore_lab.config.table import TableConfig
 
 __all__ = ["CatalogueSource", "TableError", "TableSource", "open_table"]
 

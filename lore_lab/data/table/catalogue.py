@@ -13,9 +13,8 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lore_lab.config.table import TableConfig
 from lore_lab.data.example import Example, Facts, Match, Need, Split
 from lore_lab.data.leaks import normalise_query
 from lore_lab.data.table.ingest import digest, load_items, products_table
@@ -23,6 +22,9 @@ from lore_lab.data.table.labels import Labels
 from lore_lab.data.table.problems import TableError, stop
 from lore_lab.data.table.source import check_config, repeat_texts
 from lore_lab.data.table.store import SPLITS, Store
+
+if TYPE_CHECKING:
+    from lore_lab.config.table import TableConfig
 
 #: "name: value; name: value", and "name:value|name:value" as WANDS writes it
 _PARTS = re.compile(r"[;|]")

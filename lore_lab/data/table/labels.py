@@ -6,11 +6,13 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lore_lab.config.table import LabelsConfig
 from lore_lab.data.table.fields import as_text
 from lore_lab.data.table.problems import TableError, nearest
+
+if TYPE_CHECKING:
+    from lore_lab.config.table import LabelsConfig
 
 
 class UnknownLabelError(ValueError):

@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lore_lab.config.table import TableConfig
 from lore_lab.data.table.problems import Problems, TableError, nearest
+
+if TYPE_CHECKING:
+    from lore_lab.config.table import TableConfig
 
 #: rows of JSON lines looked at to learn which keys there are
 PEEK = 1000

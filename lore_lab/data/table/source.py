@@ -7,14 +7,16 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lore_lab.config.table import TableConfig
 from lore_lab.data.example import Example, Split
 from lore_lab.data.table.ingest import Ingest
 from lore_lab.data.table.labels import Labels
 from lore_lab.data.table.problems import TableError, nearest
 from lore_lab.data.table.store import SPLITS, Store
+
+if TYPE_CHECKING:
+    from lore_lab.config.table import TableConfig
 
 
 class TableSource:

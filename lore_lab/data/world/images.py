@@ -7,11 +7,14 @@ anti-aliasing, so that the pixels are the same everywhere. Values that an item d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageDraw
 
 from lore_lab.data.world.draws import number
-from lore_lab.data.world.items import Item
+
+if TYPE_CHECKING:
+    from lore_lab.data.world.items import Item
 
 SIDE = 64  #: pixels
 GROUND = (236, 236, 232)

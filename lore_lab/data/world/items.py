@@ -8,12 +8,15 @@ so whoever reads in the order title, description, reviews, caption, table reads 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lore_lab.config.world import WorldConfig
-from lore_lab.data.example import Need
 from lore_lab.data.world.draws import Draw, cumulate
-from lore_lab.data.world.queries import Query
 from lore_lab.data.world.tables import LOOK, Category, Slot, Tables
+
+if TYPE_CHECKING:
+    from lore_lab.config.world import WorldConfig
+    from lore_lab.data.example import Need
+    from lore_lab.data.world.queries import Query
 
 DESCRIBED_RATE = 0.3  #: chance that the description repeats a value
 MENTION_RATE = 0.15  #: chance that a review repeats one

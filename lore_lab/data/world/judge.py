@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lore_lab.data.example import Capability, Facts, Match, Verdict
-from lore_lab.data.world.items import Item
-from lore_lab.data.world.queries import Query
 from lore_lab.data.world.rules import Judgement, RuleBook
-from lore_lab.data.world.tables import Tables
+
+if TYPE_CHECKING:
+    from lore_lab.data.world.items import Item
+    from lore_lab.data.world.queries import Query
+    from lore_lab.data.world.tables import Tables
 
 #: what makes a pair hard, and by how much; the sum is clipped to 1
 DIFFICULTY = {"need": 0.07, "knowledge": 0.16, "seen": 0.16, "rule": 0.2, "negation": 0.1, "typo": 0.06, "unknown": 0.08}

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lore_lab.data.example import Example, Need
-from lore_lab.data.world.tables import Category, Slot, Tables
+if TYPE_CHECKING:
+    from lore_lab.data.example import Example, Need
+    from lore_lab.data.world.tables import Category, Slot, Tables
 
 #: whom to believe first: a wrong caption or table cell is contradicted by a field before it
 TRUST = ("title", "description", "reviews", "caption")

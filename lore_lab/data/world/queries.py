@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
-from lore_lab.config.world import WorldConfig
 from lore_lab.data.example import Frequency, Need
 from lore_lab.data.world.draws import Draw, cumulate, number
 from lore_lab.data.world.tables import LOOK, Category, Knowledge, Slot, Tables
+
+if TYPE_CHECKING:
+    from lore_lab.config.world import WorldConfig
 
 OCTAVES = 20  #: ranks 1 .. 2^20; an octave is as likely as any other, which is Zipf's law with exponent 1
 #: pool -> the buckets (of 256) of needs that belong to it

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lore_lab.data.example import Match
+if TYPE_CHECKING:
+    from lore_lab.data.example import Match
 
 Signals = Mapping[str, Any]  #: what vocab/rules.yaml calls signals; an absent key is `none`
 BEST = 3

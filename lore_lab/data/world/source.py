@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from lore_lab.config.world import WorldConfig
 from lore_lab.data.example import Capability, Example, Split
 from lore_lab.data.world.draws import Draw, number
 from lore_lab.data.world.items import Card, CardMaker, Item, ItemMaker
 from lore_lab.data.world.judge import Gold, Judge
 from lore_lab.data.world.queries import Query, QueryMaker
-from lore_lab.data.world.rules import Rule, RuleBook
 from lore_lab.data.world.tables import load_tables
 from lore_lab.data.world.texts import TextMaker
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from lore_lab.config.world import WorldConfig
+    from lore_lab.data.world.rules import Rule, RuleBook
 
 GRADES = ("irrelevant", "mismatch", "related", "excellent")
 FIXED = 1000  #: pairs of every test split, whatever the training size

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from lore_lab.config.world import WorldConfig
 from lore_lab.data.world.draws import Draw, number
-from lore_lab.data.world.items import Card
-from lore_lab.data.world.queries import Query
-from lore_lab.data.world.rules import Rule
-from lore_lab.data.world.tables import Tables
+
+if TYPE_CHECKING:
+    from lore_lab.config.world import WorldConfig
+    from lore_lab.data.world.items import Card
+    from lore_lab.data.world.queries import Query
+    from lore_lab.data.world.rules import Rule
+    from lore_lab.data.world.tables import Tables
 
 
 class TextMaker:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import set_seed
 
-from lore_lab.evaluate.predict import read_completion
+from lore_lab.prompts.reading import read_completion
 from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs

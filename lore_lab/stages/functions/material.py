@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lore_lab.data.example import Example
-from lore_lab.evaluate.predict import read_completion
 from lore_lab.prompts.formats import Parsed, ResponseFormat
 from lore_lab.prompts.hint import ALLOWANCE, HintedRenderer, hint_lines
+from lore_lab.prompts.reading import read_completion
 from lore_lab.rewards.spans import Spans
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs
