@@ -126,6 +126,7 @@ def make_trainer(
         callbacks=list(callbacks),
         ideas=build_ideas(material),
         sampler=sampler,
+        length_buckets=compute.length_buckets,
     )
     return trainer
 

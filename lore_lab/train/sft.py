@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig as TrlSftConfig
-from trl import SFTTrainer
 
+from lore_lab.train.buckets import BucketedSft
 from lore_lab.train.common import Log, Recorder, Report, common_arguments, optimizer_arguments, run_trainer, stage_seed
 
 if TYPE_CHECKING:
@@ -52,13 +52,14 @@ def train_sft(
         completion_only_loss=True,
         loss_type="nll",
     )
-    trainer = SFTTrainer(
+    trainer = BucketedSft(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict(rows),
         processing_class=tokenizer,
         callbacks=[Recorder(log, report, "loss")],
     )
+    trainer.length_buckets = compute.length_buckets
     run_trainer(trainer, work)
     seen = config.max_steps * config.per_device_train_batch_size * config.gradient_accumulation_steps
     return {"examples": float(len(prompts)), "epochs": seen / len(prompts)}

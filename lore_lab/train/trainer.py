@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import GRPOTrainer
 
+from lore_lab.train.buckets import bucketed
 from lore_lab.train.idea import Batch, Idea, Row, mask_of
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ _NORMALISER: dict[str, Callable[[Any, Batch, torch.Tensor], torch.Tensor | float
 class LabTrainer(GRPOTrainer):
     """ideas: called in this order. sampler: prompts in an order of its own, None for the dataset's.
 
-    outcomes: filled by the reward function at each call, one a completion.
+    length_buckets: groups of like length a micro-batch is forwarded in. outcomes: filled by the reward function at each call, one a completion.
     """
 
-    def __init__(self, *args: Any, ideas: Sequence[Idea] = (), sampler: Any = None, **kwargs: Any) -> None:
-        self.ideas, self.sampler = list(ideas), sampler
+    def __init__(self, *args: Any, ideas: Sequence[Idea] = (), sampler: Any = None, length_buckets: int = 1, **kwargs: Any) -> None:
+        self.ideas, self.sampler, self.length_buckets = list(ideas), sampler, length_buckets
         self.outcomes: list[Outcome] = []
         self.forced: list[list[int]] | None = None  #: completions the next rollout takes instead of generating
         self.realised: list[int] = []  #: examples in the order they were visited
@@ -83,8 +84,25 @@ class LabTrainer(GRPOTrainer):
             batch = idea.batch(batch)
         return batch
 
+    def _forward(
+        self,
+        model: Any,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **rest: Any,
+    ) -> Any:
+        """TRL's forward pass, on rows grouped by length where there is nothing but text."""
+        forward = super()._get_per_token_logps_and_entropies
+        if self.length_buckets == 1 or any(value is not None and value is not False for value in rest.values()):
+            return forward(model, ids, mask, keep, batch_size=batch_size, compute_entropy=compute_entropy, **rest)
+        size = -(-(batch_size or len(ids)) // self.length_buckets)
+        return bucketed(forward, model, ids, mask, keep, size, compute_entropy=compute_entropy)
+
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        log_probs, entropies, auxiliary = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        log_probs, entropies, auxiliary = self._forward(model, *args, **kwargs)
         if self._inputs is not None:
             for idea in self.ideas:
                 log_probs = idea.log_probs(self._inputs, log_probs, entropies)
@@ -121,7 +139,7 @@ class LabTrainer(GRPOTrainer):
         """Log-probs of completions under `model`, at the sampling temperature."""
         ids, mask = torch.cat([prompts, completions], 1), torch.cat([prompt_mask, completion_mask], 1)
         size = self.args.per_device_train_batch_size
-        log_probs: torch.Tensor = super()._get_per_token_logps_and_entropies(model, ids, mask, completions.size(1), batch_size=size)[0]
+        log_probs: torch.Tensor = self._forward(model, ids, mask, completions.size(1), batch_size=size)[0]
         return log_probs
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
