@@ -4,8 +4,8 @@
 
 Same data, prompts, targets, model, base weights and settings: both sides read them from one resolved config. The plain side runs its arms
 one after another, each in a process of its own with torch's default threads, and evaluates with a batched `model.generate` loop. It gets
-the base model for free, as a user starts from a downloaded checkpoint; the lab's side starts with the same base in its store. Prints
-the wall-clock ratio of one run. --short: two points and few steps, to see that it works.
+the base model for free, as a user starts from a downloaded checkpoint; the lab's side starts with the same base in its store. Both evaluate
+the final policy only. Prints the wall-clock ratio of one run. --short: two points and few steps, to see that it works.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def main() -> None:
     if arguments.arm is not None:
         plain_arm(arguments.arm, arguments.base, arguments.store)
         return
-    words = [*arguments.words, *(SHORT if arguments.short else []), "tracking=local"]
+    words = [*arguments.words, *(SHORT if arguments.short else []), "tracking=local", "eval.stages=[]"]
     clips, seeds = (["0.2", "0.28"], ["0"]) if arguments.short else (["0.2", "0.28"], ["0", "1", "2", "3"])
     folder = Path(tempfile.mkdtemp())
     try:
@@ -161,7 +161,7 @@ def compare(folder: Path, words: list[str], clips: list[str], seeds: list[str]) 
     """Both sides, one after the other, from the same data and base artifacts."""
     python, root = sys.executable, f"root={folder}"
     # Data, test pairs and base for both, untimed: a point with the least SFT and no RL makes them.
-    timed([python, "train.py", root, *words, "rl=off", "guard=warn", "sft.max_steps=1", "eval.stages=[]"])
+    timed([python, "train.py", root, *words, "rl=off", "guard=warn", "sft.max_steps=1"])
     base = next((folder / "store" / "base").iterdir())
     plain = 0.0
     for clip in clips:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -129,6 +130,37 @@ def arms(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def data_describe(arguments: argparse.Namespace) -> int:
+    """The datasheet of a source: for the world counts, hashes and rules; for a table what was read, repaired and dropped."""
+    from hydra import compose, initialize_config_dir
+
+    from lore_lab.config.overrides import CONF, check, companions
+    from lore_lab.config.schema import register
+    from lore_lab.config.validate import ConfigError, typed
+    from lore_lab.data.registry import load_source
+    from lore_lab.stages.graph import plain
+
+    register()
+    try:
+        check(arguments.words)
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = typed(compose("config", overrides=[*arguments.words, *companions(arguments.words)]))
+        source = load_source(plain(config)["data"])
+        if config.data.name == "world":
+            from lore_lab.data.world.describe import datasheet, rule_table
+
+            print(f"{datasheet(source)}\n\n{rule_table(source)}")  # type: ignore[arg-type]
+        else:
+            sizes = {split: source.size(split) for split in ("train", "validation", "wild")}  # type: ignore[arg-type]
+            print(
+                json.dumps({"grades": source.grades, "pairs": sizes, "report": source.report()}, indent=1, ensure_ascii=False, default=str)
+            )
+    except (ConfigError, ValueError, OSError) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(prog="lore-lab", description="Look at artifacts, points and sweeps; tidy them.")
     main_parser.add_argument("--root", default="outputs", help="folder of artifacts, points and sweeps")
@@ -141,6 +173,10 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("--dry-run", action="store_true", help="say what would go")
     collect.set_defaults(run=cache_gc)
     commands.add_parser("arms", help="RL arms, rewards and curricula with their papers and formulas").set_defaults(run=arms)
+    data = commands.add_parser("data", help="sources of examples").add_subparsers(required=True, metavar="command")
+    describe = data.add_parser("describe", help="the datasheet of a source")
+    describe.add_argument("words", nargs="*", help="overrides, e.g. data.profile=full, or data=chorus data.path=FOLDER")
+    describe.set_defaults(run=data_describe)
     reporter = commands.add_parser("report", help="one HTML file on a sweep")
     reporter.add_argument("sweep", nargs="?", help="sweep id; the newest one by default")
     reporter.add_argument("-o", "--output", default="report.html")
