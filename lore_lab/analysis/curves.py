@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 # Curves worth showing first, by what they tell; the first one that was logged is taken.
 ENTROPY_CURVES = ("rl/lore/entropy_decision", "rl/lore/entropy_label", "rl/entropy")
-GAIN_CURVES = ("rl/lore/probe/accuracy", "rl/lore/accuracy", "rl/reward")
+GAIN_CURVES = ("rl/lore/accuracy", "rl/reward", "rl/lore/probe/accuracy")
 
 
 class EntropyLaw(NamedTuple):
