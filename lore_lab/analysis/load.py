@@ -31,7 +31,9 @@ def load_runs(root: str | Path = "outputs", sweep: str | None = None) -> pd.Data
     owner = {entry["point"]: s["sweep"] for s in reversed(sweeps) for entry in s["points"]}
     queued = {entry["point"]: entry["overrides"] for s in sweeps for entry in s["points"]}
     points = list(queued) if sweep else sorted(p.name for p in (root / "points").glob("*") if (p / "point.json").exists())
-    records = [load_point(root, point) or {"state": "queued", "overrides": queued[point]} for point in points]
+    # Another command may have come to the same point since; in a sweep a point goes by the sweep's words.
+    named = {point: {"overrides": words} for point, words in queued.items()} if sweep else {}
+    records = [(load_point(root, point) or {"state": "queued"}) | named.get(point, {}) for point in points]
     swept = [axis for s in sweeps for axis in s["axes"]] if sweep else _override_keys(records)
     axes = [axis for axis in dict.fromkeys(swept) if axis != "seed"]
     rows = [_row(point, owner.get(point), record, axes) for point, record in zip(points, records, strict=True)]

@@ -34,6 +34,14 @@ def test_a_point_without_the_override_takes_the_axis_from_its_config(tmp_path: P
     assert runs.loc["rl.clip_high=0.28", "rl.clip_high"] == 0.28
 
 
+def test_a_sweep_keeps_its_names_when_another_command_comes_to_the_same_point(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"rl.clip_high": ["0.2", "0.28"], "seed": ["0"]})
+    (sweep,) = tmp_path.glob("sweeps/*/sweep.json")
+    path = tmp_path / "points" / json.loads(sweep.read_text())["points"][0]["point"] / "point.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"overrides": []}))
+    assert list(load_runs(tmp_path, sweep.parent.name)["arm"]) == ["rl.clip_high=0.2", "rl.clip_high=0.28"]
+
+
 def test_curves_are_those_of_the_points_own_stages(tree: Path) -> None:
     runs = load_runs(tree, "s1")
     curves = load_curves(runs, ["rl/entropy", "sft/loss"])
