@@ -54,8 +54,16 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
     layout = response_format(config.format.name, data.grades)
     renderer, recipe, generator = data.renderer(config, tokenizer), build_recipe(config.cot), random.Random(config.seed)
     examples = [example for _, example in data.rows]
-    prompts = [tokenizer.decode(renderer.ids(example)) for example in examples]
+    prompt_ids = [renderer.ids(example) for example in examples]
+    prompts = [tokenizer.decode(ids) for ids in prompt_ids]
     targets = [layout.render(example.label, recipe.reasoning(example, generator)) for example in examples]
+    # Tokenized apart: as one text the tokenizer would merge the line end with the completion's first word, and SFT would learn on prompts
+    # that RL and evaluation never show.
+    target_ids = [[*tokenizer.encode(target, add_special_tokens=False), tokenizer.eos_token_id] for target in targets]
+    rows = {
+        "input_ids": [prompt + target for prompt, target in zip(prompt_ids, target_ids, strict=True)],
+        "completion_mask": [[0] * len(prompt) + [1] * len(target) for prompt, target in zip(prompt_ids, target_ids, strict=True)],
+    }
 
     def shared(section, output: str) -> dict:  # type: ignore[no-untyped-def]
         names = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
@@ -69,7 +77,7 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
         SFTTrainer(
             model=model,
             args=SFTConfig(**shared(config.sft, output), max_length=None),
-            train_dataset=Dataset.from_dict({"prompt": prompts, "completion": targets}),
+            train_dataset=Dataset.from_dict(rows),
             processing_class=tokenizer,
         ).train()
 
@@ -90,7 +98,7 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
             processing_class=tokenizer,
         ).train()  # fmt: skip
 
-    rows = []
+    answers = []
     ends = [tokenizer.eos_token_id]
     test_renderer = bench.renderer(config, tokenizer)
     seen: dict[str, int] = {}
@@ -113,10 +121,10 @@ def plain_arm(words: list[str], base: Path, store: Path) -> None:
                 )
             for (pair, _, sample), row in zip(batch, output_ids[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
                 cut = row[: row.index(ends[0]) + 1] if ends[0] in row else row
-                rows.append(answer_row(pair, mode, sample, cut, tokenizer, ends, layout))
+                answers.append(answer_row(pair, mode, sample, cut, tokenizer, ends, layout))
     import pandas as pd
 
-    metrics = summarise(pd.DataFrame(rows), bench.grades, bench.source["relevant_from"], config.eval.resamples, config.seed)
+    metrics = summarise(pd.DataFrame(answers), bench.grades, bench.source["relevant_from"], config.eval.resamples, config.seed)
     print(json.dumps({name: metrics[name] for name in ("macro_f1", "acc@4", "pass@1")}))
 
 
