@@ -69,7 +69,7 @@ def test_rl_resumes_from_a_generation_window_and_says_so(finished: Lab, lab: Lab
     (key,) = lab.manifests("rl")
     manifest = lab.manifests("rl")[key]
     assert manifest["attempts"] == 2
-    assert manifest["resumed_from"] in (2, 4, 6)
+    assert manifest["resumed_from"] in (2, 4, 6, 8)
     undisturbed = finished.manifests("rl")[key]
     assert manifest["files"]["model.safetensors"]["sha256"] == undisturbed["files"]["model.safetensors"]["sha256"]
     curves = lab.curves("rl")
