@@ -1,6 +1,6 @@
 """Rows of like length go through the model together, so that little of the work is padding.
 
-A micro-batch of mixed lengths is padded to its longest prompt plus its longest completion; here about half of its positions were padding.
+A micro-batch of mixed lengths is padded to its longest prompt plus its longest completion.
 The same rows in a few groups, each trimmed to its own longest, give the same log-probs, losses and gradients up to the order of sums
 (tests/train/test_buckets.py). `compute.length_buckets=1` is the library's own padded forward.
 """
