@@ -122,26 +122,27 @@ def run_sweep(arguments: Sequence[str], loader: Any, master: DictConfig, launche
     command = "python train.py -m " + shlex.join(arguments)
     folder = write_sweep(root, points, axes, command)
     os.environ[SWEEP] = folder.name
-    _launch(points, job_overrides, launcher, folder.name)
+    states = _launch(points, job_overrides, launcher, folder.name)
     write_sweep(root, points, axes, command, finished=now())
     from lore_lab.analysis.summary import summarise_sweep  # pandas and matplotlib: only once there is something to show
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(summarise_sweep(root, folder.name))
     console.print(f"record, table and curves: {folder}", highlight=False, soft_wrap=True)
-    if any(_state(root, point) != "done" for point in points):
+    if any(states[point.key] != "done" for point in points):
         raise SystemExit(1)
 
 
-def _launch(points: Sequence[Point], job_overrides: Sequence[Sequence[str]], launcher: Any, sweep: str) -> None:
-    """Hand over; a launcher's own failure is reported and the points are counted all the same."""
+def _launch(points: Sequence[Point], job_overrides: Sequence[Sequence[str]], launcher: Any, sweep: str) -> dict[str, str]:
+    """Hand over; returns the state of every point by key. A launcher's own failure is reported and the points are counted all the same."""
     if hasattr(launcher, "workers"):
-        run_points(points, launcher.workers, sweep)
-        return
+        return run_points(points, launcher.workers, sweep)
     try:
         launcher.launch([list(words) for words in job_overrides], initial_job_idx=0)
     except Exception as error:  # whatever a launcher raises, what is done is done
         print(f"warning: the launcher ended with {error.__class__.__name__}: {error}", file=sys.stderr)
+    root = Path(points[0].config.root)
+    return {point.key: _state(root, point) for point in points}
 
 
 _HEADLINE = ("macro_f1", "acc@4", "acc@2", "pass@1", "pass@8", "invalid_rate", "optimistic_error_share", "cot_tokens")

@@ -114,6 +114,9 @@ class Executor:
             if not self._free(task):
                 task.busy_until = time.monotonic() + _POLL_SECONDS
                 continue
+            if self.store.find(task.node.stage, task.node.key) is not None:  # another process made it meanwhile
+                task.state, task.cached = "done", True
+                continue
             self._start(task, context)
             mirrors.start(task.owner, self._records[task.owner.key])
             running += 1

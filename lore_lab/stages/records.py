@@ -116,8 +116,10 @@ class PointRecord:
         self.write(state="queued")
 
     def write(self, **changes: Any) -> None:
+        """Only who holds the lock says that a point is under way; that it ended is said by everyone who saw it end."""
         self.content |= changes
-        write_json(self._path, self.content)
+        if self._lock.is_locked or self.content["state"] in ("done", "failed"):
+            write_json(self._path, self.content)
 
     def release(self) -> None:
         self._lock.release()

@@ -70,11 +70,11 @@ def run_stage(job: Mapping[str, Any], connection: Connection) -> None:
     store = Store(job["root"])
     stage, key = job["stage"], job["key"]
     work = store.work(stage, key)
-    work.mkdir(parents=True, exist_ok=True)
-    _redirect(work / "log.txt")
     try:
-        with store.lock(stage, key).acquire(timeout=0):
+        with store.lock(stage, key).acquire(timeout=0):  # the work folder belongs to the lock's holder
             if store.find(stage, key) is None:
+                work.mkdir(parents=True, exist_ok=True)
+                _redirect(work / "log.txt")
                 _compute(store, job, work, connection)
             connection.send(("done", ""))
     except Timeout:

@@ -49,15 +49,20 @@ class Lab:
         )
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """In a process group of its own, so that a test can kill exactly what it wants."""
-        return subprocess.Popen(
-            self.command(*words),
-            cwd=ROOT,
-            env=self.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        """In a process group of its own, so that a test can kill exactly what it wants; `said` has what it printed."""
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        with (self.root.parent / "said.txt").open("ab") as said:
+            return subprocess.Popen(
+                self.command(*words),
+                cwd=ROOT,
+                env=self.environment(),
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        return (self.root.parent / "said.txt").read_text(errors="replace")
 
     def points(self) -> list[dict]:
         return [json.loads(path.read_text()) for path in sorted(self.root.glob("points/*/point.json"))]

@@ -121,7 +121,7 @@ def test_a_damaged_artifact_is_set_aside_and_computed_again(lab: Lab) -> None:
 
 def test_two_sweeps_at_once_compute_nothing_twice(finished: Lab, lab: Lab) -> None:
     both = [lab.start(*SWEEP), lab.start(*SWEEP)]
-    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    assert [process.wait(timeout=300) for process in both] == [0, 0], lab.said()
     assert lab.metrics() == finished.metrics()
     assert lab.weights() == finished.weights()
     assert all(manifest["attempts"] == 1 for stage in ("base", "sft", "rl") for manifest in lab.manifests(stage).values())

@@ -74,8 +74,12 @@ def test_a_second_writer_does_not_disturb_the_first(tmp_path: Path, point: Point
     first = PointRecord(tmp_path, point)
     first.claim()
     first.write(state="running")
-    PointRecord(tmp_path, point).claim()
+    second = PointRecord(tmp_path, point)
+    second.claim()
     assert state(tmp_path, point) == "running"
+    first.write(state="done")
+    second.write(state="running")
+    assert state(tmp_path, point) == "done"
     first.release()
 
 
