@@ -28,7 +28,7 @@ from lore_lab.rewards.spans import Spans
 from lore_lab.rollout.engine import TransformersEngine
 from lore_lab.train.base import make_model, train_tokenizer
 from lore_lab.train.grpo import make_trainer
-from lore_lab.train.idea import Material
+from lore_lab.train.idea import Material, ProbeSet
 
 TEXT = (
     "query: red dress\ntitle: blue summer dress\njudge:\nneeds: category dress\npath: category match, colour miss\nrules: none\nanswer: 2\n"
@@ -55,7 +55,7 @@ def trainer_of(words: list[str], folder: Path) -> Any:
     material = Material(
         seed=0, config=config.rl, tokenizer=tokenizer, engine=engine, targets=lambda: [(prompt, prompt[:40]) for prompt in prompts],
         hinted=lambda *_: None, steps=spans.steps, step_rewards=lambda *_: [], deciding=spans.deciding,
-        probe=lambda count: (prompts[:count], lambda ids: ids[0] % 4, [0] * count),
+        probe=lambda count: ProbeSet(prompts[:count], [0] * count, lambda ids: ids[0] % 4),
     )  # fmt: skip
 
     def judge(indices: Any, completions: Any) -> list[Outcome]:

@@ -35,6 +35,7 @@ class Outcome:
     correct: bool  #: the label agrees with the training label
     valid: bool
     grade: int | None
+    length_term: float = 0.0  #: what the length terms added to the reward
 
 
 class Judge:
@@ -57,6 +58,5 @@ class Judge:
         if valid and parsed.grade is not None:
             case = Case(parsed.grade, parsed.reasoning, self._layout.reasons, example, self._layout.grades)
             value = self._reward(case, self._settings)
-        for name, term in self._terms.items():
-            value += term(tokens, self._limit, right, getattr(self._settings, name))
-        return Outcome(float(value), right, valid, parsed.grade if valid else None)
+        length = sum(term(tokens, self._limit, right, getattr(self._settings, name)) for name, term in self._terms.items())
+        return Outcome(float(value + length), right, valid, parsed.grade if valid else None, float(length))

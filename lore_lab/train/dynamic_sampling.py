@@ -48,7 +48,7 @@ class DynamicSampling(Idea):
             flat = [flat[position] for position in sorted(dull)]
         self.trainer._metrics["train"] = metrics
         groups = len(rows) // size
-        for name, value in (("flat", len(found)), ("left", len(flat))):
+        for name, value in (("flat", len(found)), ("left", len(flat)), ("refilled", len(found) - len(flat))):
             self.trainer.note(f"dynamic/{name}", value / groups)
         self.trainer.note("dynamic/rounds", rounds)
         return batch

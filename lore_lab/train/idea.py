@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 Batch = dict[str, Any]  #: a generation batch or a micro-batch of TRL's trainer, our per-row columns beside its own
 Row = dict[str, Any]  #: one row of the training dataset
 Generate = Callable[[list[Row]], Batch]
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """Pairs the policy is asked every so many steps. groups: name -> their positions; a group without pairs is not there."""
+
+    prompts: list[list[int]]
+    gold: list[int]
+    read: Callable[[Sequence[int]], int | None]  #: completion ids -> the grade it states
+    groups: Mapping[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,8 @@ class Material:
     step_rewards: Callable[[int, Sequence[int]], list[float]]
     #: completion ids -> for each token 2: the label, 1: a verdict, 0: neither
     deciding: Callable[[Sequence[int]], list[int]]
-    #: completions of a probe: (number of pairs, samples) are the watch's -> (prompts, grade read from a completion or None, gold grades)
-    probe: Callable[[int], tuple[list[list[int]], Callable[[Sequence[int]], int | None], list[int]]]
+    #: number of pairs -> the watch's fixed set
+    probe: Callable[[int], ProbeSet]
 
 
 class Idea:

@@ -1,7 +1,7 @@
 """TRL's GRPOTrainer with places for ideas. Nothing of TRL's algorithm is copied: every override calls the original.
 
 Hooks used, pinned by tests/train/test_hooks.py: `_generate_and_score_completions`, `_get_per_token_logps_and_entropies`, `_compute_loss`,
-`_get_train_sampler`, `_save_checkpoint`, `_load_optimizer_and_scheduler`, `log`. One process: the batch surgery of some ideas would need
+`_get_train_sampler`, `get_high_entropy_mask`, `_save_checkpoint`, `_load_optimizer_and_scheduler`, `log`. One process: the batch surgery of some ideas would need
 equal numbers of generate calls on every rank.
 """
 
@@ -68,6 +68,7 @@ class LabTrainer(GRPOTrainer):
         batch["reward"] = torch.tensor([outcome.reward for outcome in outcomes], device=device)
         batch["correct"] = torch.tensor([outcome.correct for outcome in outcomes], device=device)
         batch["valid"] = torch.tensor([outcome.valid for outcome in outcomes], device=device)
+        batch["length_term"] = torch.tensor([outcome.length_term for outcome in outcomes], device=device)
         batch["example"] = torch.tensor([row["example"] for row in rows], device=device)
         return batch
 
@@ -108,6 +109,11 @@ class LabTrainer(GRPOTrainer):
                 log_probs = idea.log_probs(self._inputs, log_probs, entropies)
             self._log_probs = log_probs
         return log_probs, entropies, auxiliary
+
+    def get_high_entropy_mask(self, entropies: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
+        chosen: torch.Tensor = super().get_high_entropy_mask(entropies, mask, threshold)
+        self.note("top_entropy/masked", 1 - (chosen.sum() / mask.sum()).item())
+        return chosen
 
     def _compute_loss(self, model: Any, inputs: Batch) -> torch.Tensor:
         self._inputs = dict(inputs)  # a shallow copy: the batch is used again in the next pass

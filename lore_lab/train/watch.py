@@ -1,9 +1,12 @@
 """What is watched beside TRL's metrics, under rl/lore/. Changes no result: random streams are put back, weights are only read.
 
-Each step: entropy_decision (label and verdict tokens), entropy_label. Each generation batch: accuracy, invalid, distinct (share of different
-completions in a group), zero_variance (share of groups whose completions all earned the same), length_std.
-Every `probe_every` steps on a fixed set: probe/accuracy (greedy), probe/sampled, probe/pass_at_k, probe/kl_reverse = E_p[log p/q] and
-probe/kl_forward = E_q[log q/p] a token, q the policy RL started from. The probe keeps a copy of q's weights.
+Each step: entropy_decision (label and verdict tokens), entropy_label, ratio_beyond (share of tokens that plain GRPO with a clip range of 0.2
+would not have learned from, whatever the arm does with them), dual_clip (share of tokens beyond rl.delta, where it is set).
+Each generation batch: accuracy, invalid, distinct (share of different completions in a group), zero_variance (share of groups whose
+completions all earned the same), length_std, length_term (share of completions whose reward a length term changed).
+Every `probe_every` steps on a fixed set: probe/accuracy (greedy), the same on its groups (probe/accuracy_tail, probe/accuracy_rule),
+probe/sampled, probe/pass_at_k, probe/kl_reverse = E_p[log p/q] and probe/kl_forward = E_q[log q/p], each the mean over completions of the
+mean over tokens, q the policy RL started from. The probe keeps a copy of q's weights.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from typing import Any
 import torch
 
 from lore_lab.rollout.engine import Sampling
-from lore_lab.train.idea import Batch, Idea, Material
+from lore_lab.train.idea import Batch, Idea, Material, mask_of, per_token
+
+PLAIN_CLIP = 0.2  #: the clip range of PPO (1707.06347) and of plain GRPO
 
 
 class Watch(Idea):
@@ -43,6 +48,7 @@ class Watch(Idea):
             "distinct": sum(len(set(map(tuple, group))) for group in groups) / len(completions),
             "zero_variance": ((rewards.amax(1) - rewards.amin(1)) < 1e-6).float().mean(),
             "length_std": lengths.float().std(),
+            "length_term": (batch["length_term"] != 0).float().mean(),
         }
         for name, value in numbers.items():
             self.trainer.note(name, float(value))
@@ -54,7 +60,18 @@ class Watch(Idea):
             count = chosen.sum().item()
             if count:
                 self.trainer.note(name, (entropies.detach() * chosen).sum().item() / count)
+        self._ratios(inputs, log_probs.detach())
         return log_probs
+
+    def _ratios(self, inputs: Batch, log_probs: torch.Tensor) -> None:
+        ratio = (log_probs - inputs.get("old_per_token_logps", log_probs)).exp()
+        advantages, mask = per_token(inputs["advantages"], log_probs), mask_of(inputs)
+        beyond = ((ratio > 1 + PLAIN_CLIP) & (advantages > 0)) | ((ratio < 1 - PLAIN_CLIP) & (advantages < 0))
+        chosen = {"ratio_beyond": beyond}
+        if self.material.config.delta is not None:
+            chosen["dual_clip"] = (ratio > self.material.config.delta) & (advantages < 0)
+        for name, tokens in chosen.items():
+            self.trainer.note(name, ((tokens * mask).sum() / mask.sum()).item())
 
     def step(self, global_step: int) -> None:
         if self.probe is not None and global_step % self.config.probe_every == 0:
@@ -67,15 +84,12 @@ class Probe:
 
     def __init__(self, trainer: Any, config: Any, material: Material) -> None:
         self.trainer, self.config, self.material = trainer, config, material
-        self.prompts, self.read, self.gold = material.probe(config.probe_size)
+        self.set = material.probe(config.probe_size)
         self.sampling = Sampling(material.config.temperature, material.config.max_completion_length)
-        self.weights = [parameter.detach().clone() for parameter in trainer.model.parameters()] if self.prompts else []
-        self.reference = self._sample() if self.prompts else []
-        self.reference_log_probs = self._log_probs(self.reference) if self.prompts else None
-
-    def _sample(self) -> list[list[int]]:
-        prompts = [prompt for prompt in self.prompts for _ in range(self.config.probe_samples)]
-        return self._generate(prompts, self.sampling)
+        self.repeated = [prompt for prompt in self.set.prompts for _ in range(config.probe_samples)]
+        self.weights = [parameter.detach().clone() for parameter in trainer.model.parameters()] if self.repeated else []
+        self.reference = self._generate(self.repeated, self.sampling) if self.repeated else []
+        self.reference_log_probs = self._log_probs(self.reference) if self.repeated else []
 
     def _generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[int]]:
         devices = [self.trainer.model.device] if self.trainer.model.device.type == "cuda" else []
@@ -84,9 +98,8 @@ class Probe:
             return self.material.engine.generate(prompts, sampling)
 
     def _log_probs(self, completions: Sequence[list[int]]) -> list[float]:
-        """Mean log-prob a token of each completion of `_sample`'s prompts under the present weights."""
-        device, pad = self.trainer.model.device, self.material.tokenizer.pad_token_id
-        prompts = [prompt for prompt in self.prompts for _ in range(self.config.probe_samples)]
+        """Mean log-prob a token of each sampled completion under the present weights."""
+        device, pad, prompts = self.trainer.model.device, self.material.tokenizer.pad_token_id, self.repeated
         left, right = max(map(len, prompts)), max(map(len, completions))
         columns = (
             [[pad] * (left - len(row)) + row for row in prompts],
@@ -113,19 +126,20 @@ class Probe:
                 parameter.data = weights
 
     def measure(self) -> dict[str, float]:
-        if not self.prompts:
+        if not self.repeated:
             return {}
-        count = self.config.probe_samples
-        greedy = self._generate(self.prompts, Sampling(0.0, self.sampling.max_tokens))
-        sampled = self._sample()
-        right = torch.tensor([self.read(ids) == self.gold[row // count] for row, ids in enumerate(sampled)]).view(-1, count).float()
+        probed, count = self.set, self.config.probe_samples
+        greedy = self._generate(probed.prompts, Sampling(0.0, self.sampling.max_tokens))
+        hits = [probed.read(ids) == gold for ids, gold in zip(greedy, probed.gold, strict=True)]
+        sampled = self._generate(self.repeated, self.sampling)
+        right = torch.tensor([probed.read(ids) == probed.gold[row // count] for row, ids in enumerate(sampled)]).view(-1, count).float()
         now = self._log_probs(sampled)
         with self._start_weights():
             before = self._log_probs(sampled)
-        assert self.reference_log_probs is not None
         forward = zip(self.reference_log_probs, self._log_probs(self.reference), strict=True)
-        return {
-            "accuracy": sum(self.read(ids) == gold for ids, gold in zip(greedy, self.gold, strict=True)) / len(greedy),
+        groups = {f"accuracy_{name}": sum(hits[place] for place in places) / len(places) for name, places in probed.groups.items()}
+        return groups | {
+            "accuracy": sum(hits) / len(hits),
             "sampled": right.mean().item(),
             f"pass_at_{count}": right.amax(1).mean().item(),
             "kl_reverse": sum(p - q for p, q in zip(now, before, strict=True)) / len(now),

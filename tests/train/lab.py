@@ -17,7 +17,7 @@ from lore_lab.rewards.judge import Outcome
 from lore_lab.rollout.engine import TransformersEngine
 from lore_lab.train.base import make_model, train_tokenizer
 from lore_lab.train.grpo import make_trainer
-from lore_lab.train.idea import Idea, Material
+from lore_lab.train.idea import Idea, Material, ProbeSet
 
 TINY = (
     "model.hidden_size=16", "model.intermediate_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2",
@@ -55,7 +55,7 @@ def make(folder: Path, *overrides: str, judge: Any = parity, sampler: Any = None
         "steps": lambda ids: [0] * len(ids),
         "step_rewards": lambda example, ids: [float(len(ids))],
         "deciding": lambda ids: [2] + [0] * (len(ids) - 1),
-        "probe": lambda count: ([[10, 11]] * count, lambda ids: ids[0] % 2, [0] * count),
+        "probe": lambda count: ProbeSet([[10, 11]] * count, [0] * count, lambda ids: ids[0] % 2, {"tail": [0], "rule": [count - 1]}),
     }
     bench = Material(seed=3, config=settings.rl, tokenizer=tokenizer, engine=engine, **(given | material))
     prompts = [[20 + number, 40, 41][: 2 + number % 2] for number in range(EXAMPLES)]

@@ -153,6 +153,7 @@ def test_dynamic_sampling_refills_groups_without_difference(tmp_path: Path) -> N
     notes = {name: values[-1] for name, values in trainer._metrics["train"].items() if "dynamic" in name}
     assert notes["lore/dynamic/flat"] == 0.5
     assert notes["lore/dynamic/left"] == 0
+    assert notes["lore/dynamic/refilled"] == 0.5
 
 
 def test_dynamic_sampling_stops_at_its_cap(tmp_path: Path) -> None:
