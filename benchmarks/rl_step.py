@@ -48,7 +48,7 @@ def trainer_of(words: list[str], folder: Path) -> Any:
     tokenizer = train_tokenizer([TEXT] * 8, config.model.vocab_size)
     set_seed(0)
     model = make_model(config.model, tokenizer)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, (tokenizer.eos_token_id,))
+    engine = TransformersEngine(model, tokenizer.pad_token_id, (tokenizer.eos_token_id,), config.compute.generation_rounds)
     spans = Spans(tokenizer, response_format("reason_first", 4))
     generator = torch.Generator().manual_seed(0)
     prompts = torch.randint(5, len(tokenizer), (256, 80), generator=generator).tolist()

@@ -252,6 +252,9 @@ class ComputeConfig:
     device: str = setting("auto: a GPU where torch was built for one and the driver is there", choices=("auto", "cpu", "cuda"))
     precision: str = setting("training autocast", choices=("fp32", "bf16"))
     length_buckets: int = setting("groups of like length a micro-batch goes through the model in; 1 is one padded batch", ge=1)
+    generation_rounds: int = setting(
+        "parts a completion's length limit is generated in; after each, finished rows leave the batch. 1 is one generate call", ge=1
+    )
     threads: int = setting("CPU threads of a stage: fixed, because summation order depends on it", ge=1)
 
 

@@ -1,0 +1,89 @@
+"""The in-process engine: rounds change no greedy completion, and a checkpoint's own generation settings change none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import set_seed
+
+from lore_lab.rollout.engine import Sampling, TransformersEngine
+from tests.train.lab import make
+
+PROMPTS = [[20], [21, 22, 23], [24, 25], [26, 27, 28, 29], [30, 31]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return make(tmp_path_factory.mktemp("engine")).model
+
+
+@pytest.fixture(scope="module")
+def end(model: Any) -> int:
+    """A token that ends some greedy completions of PROMPTS early and others not."""
+    rows = _greedy(model)
+    for token in sorted({token for row in rows for token in row}):
+        ended = [token in row[:8] for row in rows]
+        if any(ended) and not all(ended):
+            return token
+    raise AssertionError("every completion has the same tokens")
+
+
+def _greedy(model: Any) -> list[list[int]]:
+    unused = model.config.vocab_size - 1
+    return TransformersEngine(model, 0, (unused,)).generate(PROMPTS, Sampling(0.0, 12))
+
+
+@pytest.mark.parametrize("rounds", [2, 3, 5, 12, 40])
+def test_rounds_give_the_same_greedy_completions(model: Any, end: int, rounds: int) -> None:
+    one = TransformersEngine(model, 0, (end,), 1).generate(PROMPTS, Sampling(0.0, 12))
+    assert len({len(row) for row in one}) > 1, "nothing ended early, so nothing is tested"
+    assert TransformersEngine(model, 0, (end,), rounds).generate(PROMPTS, Sampling(0.0, 12)) == one
+
+
+#: so many that a sampled token is one of them every third time
+ENDS = tuple(range(50, 150))
+
+
+def test_sampled_rounds_keep_the_limit_stop_at_an_end_token_and_repeat_with_the_seed(model: Any) -> None:
+    engine = TransformersEngine(model, 0, ENDS, 3)
+    runs = []
+    for _ in range(2):
+        set_seed(5)
+        runs.append(engine.generate(PROMPTS * 20, Sampling(1.0, 7)))
+    assert runs[0] == runs[1]
+    assert all(len(row) <= 7 and not set(ENDS) & set(row[:-1]) for row in runs[0])
+    assert {len(row) for row in runs[0] if row[-1] in ENDS} == set(range(1, 8))
+    assert {len(row) for row in runs[0] if row[-1] not in ENDS} == {7}
+
+
+def test_rounds_sample_from_the_same_distribution(model: Any) -> None:
+    """How many completions end within the limit, with one round and with four: equal up to four standard errors."""
+    ended = []
+    for rounds in (1, 4):
+        set_seed(11)
+        rows = TransformersEngine(model, 0, ENDS, rounds).generate([[20, 21]] * 4000, Sampling(1.0, 4))
+        ended.append(sum(row[-1] in ENDS for row in rows) / len(rows))
+    assert 0.5 < ended[0] < 0.95
+    assert ended[0] == pytest.approx(ended[1], abs=4 * (2 * 0.25 / 4000) ** 0.5)
+
+
+def test_a_checkpoints_own_generation_settings_change_nothing(model: Any) -> None:
+    expected = _greedy(model)
+    own = model.generation_config
+    try:
+        model.generation_config = type(own)(repetition_penalty=50.0, no_repeat_ngram_size=1, bad_words_ids=[[expected[0][0]]])
+        changed = model.generate(torch.tensor([PROMPTS[0]]), do_sample=False, max_new_tokens=12)[0, 1:].tolist()
+        assert changed != expected[0], "the settings do nothing here, so nothing is tested"
+        assert _greedy(model) == expected
+        assert model.generation_config.repetition_penalty == 50.0
+    finally:
+        model.generation_config = own
+
+
+def test_greedy_completions_are_the_argmax_of_the_models_logits(model: Any) -> None:
+    for prompt, row in zip(PROMPTS, _greedy(model), strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
+        assert logits.argmax(-1).tolist() == row
