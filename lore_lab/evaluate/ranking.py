@@ -61,6 +61,19 @@ def by_query(qrels: pd.DataFrame, run: pd.DataFrame, relevant_from: int, k: int 
     return table.rename_axis("query_id").rename_axis(columns=None)
 
 
+def of_predictions(rows: pd.DataFrame, relevant_from: int, k: int = 10) -> pd.DataFrame:
+    """`by_query` of judged pairs (columns subset, query_id, item_id, gold, score): each query's own items are re-ranked by score.
+
+    Only queries with several items count, the others have nothing to rank; a query in two subsets is two rankings. Where a table
+    keeps a pair several times, its first row is the one that counts.
+    """
+    rows = rows.assign(query_id=rows["subset"] + "/" + rows["query_id"]).drop_duplicates(["query_id", "item_id"])
+    rows = rows[rows.groupby("query_id")["item_id"].transform("size") > 1].rename(columns={"gold": "grade"})
+    if not len(rows):
+        return pd.DataFrame()
+    return by_query(rows[["query_id", "item_id", "grade"]], rows[["query_id", "item_id", "score"]], relevant_from, k)
+
+
 def summary(table: pd.DataFrame) -> dict[str, float]:
     """Means over the queries of `by_query`, and how many there are."""
     means = {str(name): float(value) for name, value in table.mean().items()}
