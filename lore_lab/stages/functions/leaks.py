@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from lore_lab.data.leaks import compare_queries
+from lore_lab.data.leaks import LeakError, compare_queries
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.data import EXAMPLES, SOURCE
 from lore_lab.stages.store import Artifact
@@ -16,7 +16,12 @@ from lore_lab.stages.store import Artifact
 def run(context: StageContext) -> dict[str, Any]:
     """Number of distinct queries by split. Raises LeakError naming the queries."""
     name = json.loads((context.inputs["data"].path / SOURCE).read_text(encoding="utf-8"))["name"]
-    counts = compare_queries(name, _queries(context.inputs["data"]), _queries(context.inputs["bench"]))
+    try:
+        counts = compare_queries(name, _queries(context.inputs["data"]), _queries(context.inputs["bench"]))
+    except LeakError as error:
+        raise LeakError(
+            f"{error}\nTake them out of one of the two; data.problems.shared_query=drop keeps a table's in the test split"
+        ) from None
     return {f"queries/{split}": count for split, count in counts.items()}
 
 
