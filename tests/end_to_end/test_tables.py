@@ -71,7 +71,7 @@ def test_chorus_end_to_end(lab: Lab) -> None:
     assert {f"{judge}/{name}" for judge in ("eval", "baseline/tfidf") for name in ("macro_f1", "ndcg@10", "mrr", "recall@10")} <= set(
         metrics
     )
-    assert metrics["baseline/bm25/ndcg@10"] == pytest.approx(0.839, abs=0.002), "docs/data.md"
+    assert metrics["baseline/bm25/ndcg@10"] == pytest.approx(0.841, abs=0.005), "docs/data.md"
     assert metrics["baseline/tfidf/ndcg@10"] == pytest.approx(0.847, abs=0.002), "docs/data.md"
     assert metrics["baseline/majority/acc@4"] == pytest.approx(0.448, abs=0.001), "docs/data.md"
     assert "bm25" in run.stdout

@@ -75,6 +75,14 @@ def test_ties_know_nothing_of_labels():
     assert by_query(qrels, shuffled, 2, 5)["ndcg@5"].mean() == tied
 
 
+def test_tied_scores_are_worth_their_mean_over_orders():
+    """Two tied items, one of them right: half of the orders put it first."""
+    table = by_query(*tables([[3, 0]] * 400, [[1.0, 1.0]] * 400), relevant_from=2)
+    assert table["ndcg@10"].mean() == pytest.approx((1 + 1 / np.log2(3)) / 2, abs=0.01)
+    assert table["mrr"].mean() == pytest.approx(0.75, abs=0.02)
+    assert table["mrr"].std() < 0.1, "each query is a mean, not a lot"
+
+
 def test_a_pair_twice_is_refused():
     qrels, run = tables([[1, 0]], [[1.0, 0.0]])
     with pytest.raises(ValueError, match="run holds"):
