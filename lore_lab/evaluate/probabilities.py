@@ -35,12 +35,13 @@ def with_probabilities(
     An invalid completion of a layout that reasons first has no label's place. It gets the mean probabilities of the pairs that
     have one (uniform where none has), and scored is False: a pair nobody judged is neither first nor last of its query.
     """
-    greedy = table.index[table["mode"] == "greedy"]
+    greedy = np.flatnonzero(table["mode"] == "greedy").tolist()
     work: dict[int, tuple[list[int], list[list[int]]]] = {}
+    answers = table.to_dict("records")
     for place in greedy:
-        if layout.answer_first or table.at[place, "predicted"] != INVALID:
-            shared, choices = label_choices(layout.before_label(table.at[place, "completion"]), tokenizer, layout)
-            work[place] = [*prompts[table.at[place, "example_id"]], *shared], choices
+        if layout.answer_first or answers[place]["predicted"] != INVALID:
+            shared, choices = label_choices(layout.before_label(answers[place]["completion"]), tokenizer, layout)
+            work[place] = [*prompts[answers[place]["example_id"]], *shared], choices
     places = sorted(work, key=lambda place: len(work[place][0]))  # like lengths share a batch
     found = np.full((len(table), layout.grades), np.nan)
     for start in range(0, len(places), batch_size):
@@ -54,7 +55,7 @@ def with_probabilities(
     expected = np.full(len(table), np.nan)
     expected[greedy] = expected_grade(found[greedy])
     columns = {f"{PROBABILITY}{grade + 1}": found[:, grade] for grade in range(layout.grades)}
-    return table.assign(**columns, score=expected, scored=table.index.isin(places))
+    return table.assign(**columns, score=expected, scored=np.isin(np.arange(len(table)), places))
 
 
 def label_choices(before: str, tokenizer: Any, layout: ResponseFormat) -> tuple[list[int], list[list[int]]]:
