@@ -3,7 +3,8 @@
     python benchmarks/world_baselines.py --profile small --size 4000
 
 *bag of words*: TF-IDF of query and item as one text + logistic regression. *word matching*: the lab's own baseline
-(lore_lab/baselines/tfidf.py), which also sees which words query and item share; with and without captions.
+(lore_lab/baselines/tfidf.py), which also sees which words query and item share; with and without captions. *BM25*: its score cut into
+grades by thresholds (lore_lab/baselines/bm25.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 
-from lore_lab.baselines import tfidf
+from lore_lab.baselines import bm25, tfidf
 from lore_lab.config.world import WorldConfig
 from lore_lab.data.example import Example, Split
 from lore_lab.data.world import WorldSource
@@ -64,13 +65,14 @@ def main() -> None:
     train = list(source.examples("train"))
     oracle, seen = Oracle(source.tables), (*FIELDS, "caption")
     plain, blind, sighted = BagOfWords(FIELDS).fit(train), tfidf.fit(train, FIELDS, 4), tfidf.fit(train, seen, 4)
+    counted = bm25.fit(train, FIELDS, 4)
     majority = int(np.bincount([example.label for example in train]).argmax())
-    print(f"{options.profile}, {options.size} training pairs; macro-F1 (accuracy) against gold, in per cent")
-    print("split    majority       bag of words   word matching  + captions     oracle")
+    print(f"data.profile={options.profile} data.size={options.size}; macro-F1 (accuracy) against gold, in per cent")
+    print("split    majority       bag of words   BM25           word matching  + captions     oracle")
     for split in SPLITS:
         examples = list(source.examples(split))
         gold = [example.gold for example in examples]
-        guesses = ([majority] * len(gold), plain.predict(examples), blind.predict(examples)[0], sighted.predict(examples)[0],
+        guesses = ([majority] * len(gold), plain.predict(examples), counted.predict(examples)[0], blind.predict(examples)[0], sighted.predict(examples)[0],
                    [oracle.grade(e) for e in examples])  # fmt: skip
         cells = [f"{100 * f1_score(gold, g, average='macro'):5.1f} ({100 * accuracy_score(gold, g):5.1f})" for g in guesses]
         print(f"{split:8} " + "  ".join(cells))

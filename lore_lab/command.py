@@ -145,11 +145,11 @@ def _launch(points: Sequence[Point], job_overrides: Sequence[Sequence[str]], lau
     return {point.key: _state(root, point) for point in points}
 
 
-_HEADLINE = ("macro_f1", "acc@4", "acc@2", "pass@1", "pass@8", "invalid_rate", "optimistic_error_share", "cot_tokens")
+_HEADLINE = ("macro_f1", "ndcg@10", "acc@4", "acc@2", "pass@1", "pass@8", "invalid_rate", "optimistic_error_share", "cot_tokens")
 
 
 def _print_point(root: Path, point: Point) -> None:
-    """Stages with their seconds, then the metrics of every evaluated policy."""
+    """Stages with their seconds, then the metrics of every evaluated policy and of the baselines."""
     record = read_json(point.folder(root) / "point.json") or {}
     console = Console(width=None if sys.stdout.isatty() else 160)
     stages = Table("stage", "artifact", "seconds", title=f"point {point.key}: {record['state']}")
@@ -161,13 +161,15 @@ def _print_point(root: Path, point: Point) -> None:
     if record["error"]:
         console.print(f"failed: {record['error']} (log: {record['log']})", highlight=False, markup=False, soft_wrap=True)
     metrics = record["metrics"]
-    table = Table("policy", *_HEADLINE)
-    for role in [node.role for node in point.targets]:
-        cells = [f"{metrics[f'{role}/{name}']:.3f}" if f"{role}/{name}" in metrics else "-" for name in _HEADLINE]
-        low, high = metrics.get(f"{role}/macro_f1/low"), metrics.get(f"{role}/macro_f1/high")
+    table = Table("judge", *_HEADLINE)
+    judges = {node.inputs["policy"].role: node.role for node in point.targets if node.stage == "eval"}
+    judges |= {f"({name})": f"baseline/{name}" for name in point.config.eval.baselines}
+    for judge, prefix in judges.items():
+        cells = [f"{metrics[f'{prefix}/{name}']:.3f}" if f"{prefix}/{name}" in metrics else "-" for name in _HEADLINE]
+        low, high = metrics.get(f"{prefix}/macro_f1/low"), metrics.get(f"{prefix}/macro_f1/high")
         if low is not None and high is not None:
             cells[0] += f" [{low:.3f}, {high:.3f}]"
-        table.add_row(point.nodes[role].inputs["policy"].role, *cells)
+        table.add_row(judge, *cells)
     console.print(table)
 
 

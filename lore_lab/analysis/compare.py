@@ -12,7 +12,7 @@ import pandas as pd
 from lore_lab.analysis.load import find_arm
 from lore_lab.analysis.stats import Estimate, Pairs, holm, paired_differences, probability_of_improvement, t_interval, t_test
 
-MAIN_METRICS = ("macro_f1", "acc@4", "acc@2", "pass@1", "pass@k", "invalid_rate", "optimistic_error_share")
+MAIN_METRICS = ("macro_f1", "ndcg@10", "acc@4", "acc@2", "pass@1", "pass@k", "invalid_rate", "optimistic_error_share")
 
 
 def main_metrics(names: Iterable[Hashable]) -> dict[str, str]:

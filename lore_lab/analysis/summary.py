@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from lore_lab.analysis.compare import arm_estimate, by_seed, main_metrics, pairs_of
+from lore_lab.analysis.compare import MAIN_METRICS, arm_estimate, by_seed, main_metrics, pairs_of
 from lore_lab.analysis.load import load_runs, load_sweep, short_names
 from lore_lab.analysis.realised import realised_effect
 from lore_lab.analysis.stats import Estimate, t_interval
@@ -28,18 +28,19 @@ _HEADERS = {
 }
 
 _MOST_POINTS = 40  #: more than a terminal can show
-_DISPENSABLE = ("acc@2", "acc@4", "sft macro_f1", "optimistic_error_share", "invalid_rate")
+_DISPENSABLE = ("acc@2", "acc@4", "ndcg@10", "sft macro_f1", "optimistic_error_share", "invalid_rate")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A sweep's outcome. points: one row per point as text cells. arms: one row per arm as text cells. failed: (arm, seed, last
-    line of the error, log). folder: where table.csv, table.md and curves.png are. Printable by rich."""
+    """A sweep's outcome. points: one row per point as text cells. arms: one row per arm as text cells. baselines: one row per
+    baseline that was measured. failed: (arm, seed, last line of the error, log). folder: where table.csv, table.md and curves.png are. Printable by rich."""
 
     sweep: str
     command: str
     points: pd.DataFrame
     arms: pd.DataFrame
+    baselines: pd.DataFrame
     failed: list[tuple[str, str, str, str]]
     notes: dict[str, list[str]]
     folder: Path
@@ -52,6 +53,8 @@ class Summary:
         if len(self.arms):
             title = "over seeds: mean with 95 % t interval, difference to the first arm paired by seed"
             yield _fitting_table(title, self.arms, options.max_width)
+        if len(self.baselines):
+            yield _fitting_table("baselines, same training and test pairs", self.baselines, options.max_width)
         for arm, seed, error, log in self.failed:
             # Text, not markup: an error message may hold square brackets.
             yield Text(f"failed: {arm} seed {seed}: {error}  (log: {log})", style="red")
@@ -65,6 +68,8 @@ class Summary:
                 "Mean with 95 % t interval; difference to the first arm, paired by seed.",
                 _markdown_table(self.arms),
             ]
+        if len(self.baselines):
+            parts += ["## Baselines", "Same training and test pairs.", _markdown_table(self.baselines)]
         if self.failed:
             parts += [
                 "## Failed",
@@ -81,7 +86,9 @@ def summarise_sweep(root: str | Path, sweep: str) -> Summary:
     record, runs = load_sweep(root, sweep), load_runs(root, sweep)
     notes = realised_effect(runs, root)
     folder = Path(root) / "sweeps" / sweep
-    summary = Summary(sweep, record["command"], point_table(runs, notes), arm_table(runs), failures(runs), notes, folder)
+    summary = Summary(
+        sweep, record["command"], point_table(runs, notes), arm_table(runs), baseline_table(runs), failures(runs), notes, folder
+    )
     numbers = runs.drop(columns=["stages"]).assign(note=["; ".join(notes.get(point, [])) for point in runs["point"]])
     numbers.to_csv(folder / "table.csv", index=False)
     (folder / "table.md").write_text(summary.to_markdown(), encoding="utf-8")
@@ -121,6 +128,26 @@ def arm_table(runs: pd.DataFrame) -> pd.DataFrame:
                 enough = pairs is not None and len(pairs.seeds) >= 2
                 cells["macro_f1 difference"] = _estimate(t_interval(pairs.differences), True, "+") if pairs and enough else ""
         rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def baseline_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per baseline, as text: the arms it stands beside ("all", or those with data and features of their own) and the main
+    metrics (macro_f1 with its interval). Empty when none was measured."""
+    names = short_names(runs["arm"])
+    shown = {match[1]: None for column in map(str, runs.columns) if (match := re.fullmatch(r"baseline/([^/]+)/macro_f1", column))}
+    rows = []
+    for baseline in shown:
+        prefix = f"baseline/{baseline}"
+        columns = {short: f"{prefix}/{short}" for short in MAIN_METRICS if f"{prefix}/{short}" in runs}
+        measured = runs.dropna(subset=[f"{prefix}/macro_f1"])
+        alike = list(measured.groupby(list(columns.values()), sort=False, dropna=False))
+        for _, own in alike:
+            arms = "all" if len(alike) == 1 else "; ".join(dict.fromkeys(names[arm] for arm in own["arm"]))
+            first = own.iloc[0]
+            ends = (first.get(f"{prefix}/macro_f1/low"), first.get(f"{prefix}/macro_f1/high"))
+            cells = {short: _number(first[column], *(ends if short == "macro_f1" else (None, None))) for short, column in columns.items()}
+            rows.append({"baseline": baseline, "arm": arms} | cells)
     return pd.DataFrame(rows)
 
 

@@ -234,6 +234,8 @@ class EvalConfig:
     batch_size: int = setting("completions decoded at once", ge=1)
     resamples: int = setting("bootstrap resamples over pairs for 95 % intervals", ge=100)
     stages: list[str] = setting("policies evaluated: the final one always is; `sft` adds the policy RL started from")
+    baselines: list[str] = setting("judges without a language model, measured beside the policies", choices=("majority", "tfidf", "bm25"))
+    baseline_pairs: int = setting("training pairs a baseline is fitted on: the first so many", ge=1)
 
 
 @dataclass

@@ -93,6 +93,7 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
     ),
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
     (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),
+    (lambda c: len(set(c.eval.baselines)) < len(c.eval.baselines), "eval.baselines={eval.baselines} names a baseline twice"),
     (
         lambda c: bool(set(c.eval.stages) - {"sft"}),
         "eval.stages={eval.stages}: only sft can be added; the final policy is always evaluated",

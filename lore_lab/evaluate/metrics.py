@@ -11,7 +11,12 @@ from math import comb
 import numpy as np
 import pandas as pd
 
+from lore_lab.evaluate.ranking import of_predictions
+
 INVALID = -1
+#: columns of label probabilities are PROBABILITY + the label, 1 to the number of grades
+PROBABILITY = "probability/"
+_BINS = 10  #: of the calibration error; Guo et al. 1706.04599 use 15 on 10,000 images, we have fewer pairs (assumed)
 
 
 def confusion(gold: np.ndarray, predicted: np.ndarray, grades: int) -> np.ndarray:
@@ -88,8 +93,23 @@ def mean_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[float,
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
+def brier(gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(n,) squared distance of the label probabilities (n, grades) to the right label, 0 to 2 (Brier 1950)."""
+    squares: np.ndarray = ((probabilities - np.eye(probabilities.shape[1])[gold]) ** 2).sum(axis=1)
+    return squares
+
+
+def calibration_error(gold: np.ndarray, probabilities: np.ndarray) -> float:
+    """Expected calibration error of the likeliest label, 0 to 1, over bins of equal width (Guo et al. 1706.04599, eq. 3)."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == gold
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=_BINS)
+    return float(np.abs(gaps).sum() / len(gold))
+
+
 def summarise(predictions: pd.DataFrame, grades: int, relevant_from: int, resamples: int, seed: int) -> dict[str, float]:
-    """All metrics of a predictions table (columns gold, predicted, mode, sample, example_id, subset, capability, frequency, tokens).
+    """All metrics of a predictions table (columns gold, predicted, mode, sample, example_id, subset, frequency; where there are such:
+    tokens and reasoning_tokens, label probabilities with `scored`, query_id and item_id with the `score` to rank by).
 
     Flat: "macro_f1", each with "macro_f1/low" and "macro_f1/high", the same by group: "<subset>/macro_f1", "<frequency>/pass@1/low".
     """
@@ -105,21 +125,48 @@ def _group(rows: pd.DataFrame, grades: int, relevant_from: int, resamples: int, 
     table = confusion(greedy["gold"].to_numpy(), greedy["predicted"].to_numpy(), grades)
     values = {name: float(value) for name, value in from_confusion(table, relevant_from).items()}
     bounds = interval(table, relevant_from, resamples, seed)
-    for name, column in (("cot_tokens", "reasoning_tokens"), ("tokens", "tokens")):
-        lengths = greedy[column].to_numpy().astype(float)
-        values[name], bounds[name] = float(lengths.mean()), mean_interval(lengths, resamples, seed)
     sampled = rows[rows["mode"] == "sampled"]
-    if len(sampled):
-        for name, per_pair in _sampled(sampled).items():
-            values[name], bounds[name] = float(per_pair.mean()), mean_interval(per_pair, resamples, seed)
+    ranking = _ranking(greedy, relevant_from)
+    for name, measured in (_lengths(greedy) | _sampled(sampled) | _brier(greedy, grades) | ranking).items():
+        values[name], bounds[name] = float(measured.mean()), mean_interval(measured, resamples, seed)
+    if "score" in greedy:
+        values["ranking_queries"] = float(max(map(len, ranking.values()), default=0))
+    if "scored" in greedy:
+        values["ece"] = calibration_error(greedy["gold"].to_numpy(), _probabilities(greedy, grades))
+        values["unscored_rate"] = float(1 - greedy["scored"].mean())
     metrics = {"pairs": float(len(greedy))} | values
     for name, (low, high) in bounds.items():
         metrics |= {f"{name}/low": low, f"{name}/high": high}
     return metrics
 
 
+def _lengths(greedy: pd.DataFrame) -> dict[str, np.ndarray]:
+    """One value a pair."""
+    columns = {"cot_tokens": "reasoning_tokens", "tokens": "tokens"}
+    return {name: greedy[column].to_numpy().astype(float) for name, column in columns.items() if column in greedy}
+
+
+def _probabilities(greedy: pd.DataFrame, grades: int) -> np.ndarray:
+    probabilities: np.ndarray = greedy[[f"{PROBABILITY}{grade + 1}" for grade in range(grades)]].to_numpy()
+    return probabilities
+
+
+def _brier(greedy: pd.DataFrame, grades: int) -> dict[str, np.ndarray]:
+    """One value a pair, where there are label probabilities."""
+    return {"brier": brier(greedy["gold"].to_numpy(), _probabilities(greedy, grades))} if "scored" in greedy else {}
+
+
+def _ranking(greedy: pd.DataFrame, relevant_from: int) -> dict[str, np.ndarray]:
+    """One value a query: nDCG@10, MRR, recall@10, judged@10; nothing where no query has several items. MRR and recall leave out
+    queries without a relevant item."""
+    table = of_predictions(greedy, relevant_from) if "score" in greedy else pd.DataFrame()
+    return {str(name): known.to_numpy() for name in table if len(known := table[name].dropna())}
+
+
 def _sampled(sampled: pd.DataFrame) -> dict[str, np.ndarray]:
     """One value a sampled pair: pass@1, pass@n, the share of invalid completions, the number of different labels."""
+    if not len(sampled):
+        return {}
     pairs = sampled.groupby("example_id", sort=True)
     right = (sampled["predicted"] == sampled["gold"]).groupby(sampled["example_id"], sort=True)
     samples = int(right.size().iloc[0])

@@ -36,7 +36,7 @@ def predict(
     batch_size: int,
     report: Callable[[int, int, str], None],
 ) -> pd.DataFrame:
-    """One row a completion: example_id, subset, capability, frequency, query, title, gold, label, mode, sample, predicted, completion,
+    """One row a completion: example_id, subset, capability, frequency, query_id, item_id, query, title, gold, label, mode, sample, predicted, completion,
     problem, tokens, reasoning_tokens. sampling: of the sampled completions; the greedy ones share its length limit."""
     greedy = Sampling(0.0, sampling.max_tokens)
     work = [(pair, "greedy", 0, greedy) for pair in pairs]
@@ -68,6 +68,8 @@ def answer_row(
         "subset": pair.subset,
         "capability": example.capability,
         "frequency": example.frequency,
+        "query_id": example.query_id,
+        "item_id": example.item_id,
         "query": example.query,
         "title": example.item.get("title", ""),
         "gold": example.gold,

@@ -15,6 +15,8 @@ from ir_measures import RR, Judged, Measure, R, nDCG
 
 from lore_lab.data.example import Example
 
+_TIE_ORDERS = 20
+
 
 def expected_grade(probabilities: np.ndarray) -> np.ndarray:
     """(n,) mean grade of label probabilities (n, grades), in [0, grades - 1]: a score to rank by."""
@@ -36,8 +38,8 @@ def by_query(qrels: pd.DataFrame, run: pd.DataFrame, relevant_from: int, k: int 
 
     nDCG has gain 2^grade - 1 and discount log2(rank + 1); the ideal ranks every rated item of the query. An item is relevant to
     MRR and recall from grade `relevant_from`; without such an item they are nan. judged@k is the share of the k best that have a
-    grade. A query without a result scores 0. Ties are broken by a hash of the pair, which knows nothing of the label. Raises
-    ValueError where a pair stands twice.
+    grade. A query without a result scores 0. Where scores tie, the values are means over `_TIE_ORDERS` orders drawn by hashes of the
+    pair, which know nothing of the label: one order alone would be a draw of lots. Raises ValueError where a pair stands twice.
     """
     for name, frame in (("qrels", qrels), ("run", run)):
         if frame.duplicated(["query_id", "item_id"]).any():
@@ -51,7 +53,11 @@ def by_query(qrels: pd.DataFrame, run: pd.DataFrame, relevant_from: int, k: int 
         R(rel=threshold) @ k: f"recall@{k}",
         Judged @ k: f"judged@{k}",
     }
-    values = ir_measures.iter_calc(list(names), _renamed(gains[gains["query_id"].isin(answerable)]), _renamed(_without_ties(run)))
+    asked, orders = (
+        _renamed(gains[gains["query_id"].isin(answerable)]),
+        range(_TIE_ORDERS if run.duplicated(["query_id", "score"]).any() else 1),
+    )
+    values = (value for order in orders for value in ir_measures.iter_calc(list(names), asked, _renamed(_without_ties(run, order))))
     rows = [(value.query_id, names[value.measure], value.value) for value in values]
     long = pd.DataFrame(rows, columns=["query_id", "measure", "value"])
     table = long.pivot_table(index="query_id", columns="measure", values="value").reindex(sorted(answerable))
@@ -59,6 +65,19 @@ def by_query(qrels: pd.DataFrame, run: pd.DataFrame, relevant_from: int, k: int 
     findable = gains.loc[gains["grade"] >= relevant_from, "query_id"].unique()
     table.loc[~table.index.isin(findable), ["mrr", f"recall@{k}"]] = np.nan
     return table.rename_axis("query_id").rename_axis(columns=None)
+
+
+def of_predictions(rows: pd.DataFrame, relevant_from: int, k: int = 10) -> pd.DataFrame:
+    """`by_query` of judged pairs (columns subset, query_id, item_id, gold, score): each query's own items are re-ranked by score.
+
+    Only queries with several items count, the others have nothing to rank; a query in two subsets is two rankings. Where a table
+    keeps a pair several times, its first row is the one that counts.
+    """
+    rows = rows.assign(query_id=rows["subset"] + "/" + rows["query_id"]).drop_duplicates(["query_id", "item_id"])
+    rows = rows[rows.groupby("query_id")["item_id"].transform("size") > 1].rename(columns={"gold": "grade"})
+    if not len(rows):
+        return pd.DataFrame()
+    return by_query(rows[["query_id", "item_id", "grade"]], rows[["query_id", "item_id", "score"]], relevant_from, k)
 
 
 def summary(table: pd.DataFrame) -> dict[str, float]:
@@ -75,10 +94,10 @@ def random_ndcg(qrels: pd.DataFrame, relevant_from: int, k: int = 10, orders: in
     return float(np.mean([table[f"ndcg@{k}"].mean() for table in draws]))
 
 
-def _without_ties(run: pd.DataFrame) -> pd.DataFrame:
-    """The run with scores replaced by falling ranks, so that no library's own rule for ties decides."""
+def _without_ties(run: pd.DataFrame, order: int) -> pd.DataFrame:
+    """The run with scores replaced by falling ranks, so that no library's own rule for ties decides. order: another one, other lots."""
     pairs = zip(run["query_id"], run["item_id"], strict=True)
-    keys = [hashlib.blake2b(f"{query}\x1f{item}".encode(), digest_size=8).digest() for query, item in pairs]
+    keys = [hashlib.blake2b(f"{order}\x1f{query}\x1f{item}".encode(), digest_size=8).digest() for query, item in pairs]
     ordered = run.assign(key=keys).sort_values(["score", "key"], ascending=[False, True])
     return ordered.assign(score=-np.arange(len(ordered), dtype=float))
 

@@ -58,6 +58,10 @@ class ResponseFormat:
     def label_text(self, grade: int) -> str:
         return str(grade + 1)
 
+    def before_label(self, text: str) -> str:
+        """What stands before the label in a valid completion; nothing where the label comes first, whatever follows it."""
+        return "" if self.answer_first else text[: -len(self.label_text(0))]
+
 
 def _bare_number(line: str) -> bool:
     """A line of digits, in any script, without a word beside them: a label out of place."""

@@ -41,6 +41,7 @@ class _Task:
     process: Any = None
     connection: Connection | None = None
     started: float = 0.0
+    gates: list[Node] = field(default_factory=list)  #: of the points that share it; one that passed is enough
 
 
 @dataclass
@@ -77,13 +78,16 @@ class Executor:
     def _need(self, node: Node, point: Point) -> None:
         """Queue `node` and, where it is not in the store, what it needs."""
         if node.id in self._tasks:
+            self._tasks[node.id].gates += [node.gate] if node.gate else []
             return
         if self.store.find(node.stage, node.key) is not None:
             self._tasks[node.id] = _Task(node, point, state="done", cached=True)
             return
         for source in node.inputs.values():
             self._need(source, point)
-        self._tasks[node.id] = _Task(node, point)
+        self._tasks[node.id] = _Task(node, point, gates=[node.gate] if node.gate else [])
+        if node.gate:
+            self._need(node.gate, point)
 
     def _finished(self, points: dict[str, Point]) -> list[tuple[str, str]]:
         """Points that are complete, and points that cannot become so and have nothing running any more."""
@@ -99,7 +103,8 @@ class Executor:
         return found
 
     def _runnable(self, task: _Task) -> bool:
-        return task.state == "pending" and all(self._state(source) == "done" for source in task.node.inputs.values())
+        ready = all(self._state(source) == "done" for source in task.node.inputs.values())
+        return task.state == "pending" and ready and (not task.gates or any(self._state(gate) == "done" for gate in task.gates))
 
     def _state(self, node: Node) -> str:
         return self._tasks[node.id].state if node.id in self._tasks else "done"

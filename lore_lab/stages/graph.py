@@ -19,6 +19,9 @@ from lore_lab.stages.keys import digest, stage_key
 from lore_lab.train.sections import module_of, sections
 
 _TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl", "datasets", "numpy", "peft")
+_RANKING_LIBRARIES = ("ir-measures", "pytrec_eval-terrier")
+#: stages whose artifacts make a point complete: what it says of its policies, and what that is worth
+TARGETS = ("eval", "baseline", "leaks")
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,14 @@ SPECS: dict[str, StageSpec] = {
     "eval": StageSpec(
         "lore_lab.stages.functions.evaluate:run",
         ("eval", "prompt", "features", "format", "seed", "compute"),
-        ("torch", "transformers", "tokenizers", "numpy", "scikit-learn", "pandas", "pyarrow"),
-        without=("eval.stages",),
+        ("torch", "transformers", "tokenizers", "numpy", *_RANKING_LIBRARIES, "pandas", "pyarrow"),
+        without=("eval.stages", "eval.baselines", "eval.baseline_pairs"),
+    ),
+    "leaks": StageSpec("lore_lab.stages.functions.leaks:run", (), ("pyarrow",)),
+    "baseline": StageSpec(
+        "lore_lab.stages.functions.baseline:run",
+        ("features.fields", "eval.baselines", "eval.baseline_pairs", "eval.resamples"),
+        ("numpy", "scipy", "scikit-learn", "bm25s", *_RANKING_LIBRARIES, "pandas", "pyarrow"),
     ),
 }
 
@@ -118,6 +127,7 @@ class Node:
     config: Mapping[str, Any]  #: the slice, nested plain data
     inputs: Mapping[str, Node]  #: by the name the stage function reads them under
     parts: Mapping[str, Any]  #: what the key was made of, for the manifest
+    gate: Node | None = None  #: a check that has to pass before this stage may run; cannot change its result, so no part of its key
 
     @property
     def id(self) -> str:
@@ -161,29 +171,30 @@ def build(config: Config) -> dict[str, Node]:
     tree = plain(config)
     nodes: dict[str, Node] = {}
 
-    def add(role: str, stage: str, **inputs: str) -> str:
+    def add(role: str, stage: str, gate: str | None = None, **inputs: str) -> str:
         spec = SPECS[stage]
         linked = {name: nodes[source] for name, source in inputs.items()}
         cut = _cut(tree, (*spec.config, *spec.more(config)), spec.without)
         modules = (spec.function.partition(":")[0], *spec.modules(config))
         key, parts = stage_key(stage, cut, {name: node.key for name, node in linked.items()}, modules, spec.libraries)
-        nodes[role] = Node(role, stage, key, cut, linked, parts)
+        nodes[role] = Node(role, stage, key, cut, linked, parts, nodes[gate] if gate else None)
         return role
 
     policy = add("base", "base")
-    trained = config.sft.enabled or config.rl.enabled
-    if trained:
-        add("data", "data")
+    add("data", "data")
     add("bench", "bench")
+    add("leaks", "leaks", data="data", bench="bench")
+    if config.eval.baselines:
+        add("baseline", "baseline", data="data", bench="bench")
     if config.sft.enabled:
-        policy = add("sft", "sft", data="data", policy=policy)
+        policy = add("sft", "sft", gate="leaks", data="data", policy=policy)
     if config.rl.enabled:
         if "sft" in config.eval.stages and config.sft.enabled:
             add("sft_eval", "eval", bench="bench", policy="sft")
         measured = {}
         if config.curriculum.difficulty == "measured":
             measured["difficulty"] = add("difficulty", "difficulty", data="data", policy=policy)
-        policy = add("rl", "rl", data="data", policy=policy, **measured)
+        policy = add("rl", "rl", gate="leaks", data="data", policy=policy, **measured)
     add("eval", "eval", bench="bench", policy=policy)
     return nodes
 

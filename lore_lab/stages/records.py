@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lore_lab.config.schema import Config
-from lore_lab.stages.graph import Node, build, plain, point_key
+from lore_lab.stages.graph import TARGETS, Node, build, plain, point_key
 from lore_lab.stages.keys import digest
 from lore_lab.stages.store import Store, write_json
 
@@ -44,8 +44,8 @@ class Point:
 
     @property
     def targets(self) -> list[Node]:
-        """The stages whose artifacts make the point complete: its evaluations."""
-        return [node for node in self.nodes.values() if node.stage == "eval"]
+        """The stages whose artifacts make the point complete: its evaluations, baselines and checks."""
+        return [node for node in self.nodes.values() if node.stage in TARGETS]
 
     def folder(self, root: Path) -> Path:
         return root / "points" / self.key
@@ -65,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def point_metrics(store: Store, point: Point) -> dict[str, float]:
-    """Metrics of the point's evaluations, prefixed with their role: "eval/macro_f1", "sft_eval/macro_f1"."""
+    """Metrics of the point's targets, prefixed with their role: "eval/macro_f1", "sft_eval/macro_f1", "baseline/bm25/macro_f1"."""
     metrics: dict[str, float] = {}
     for node in point.targets:
         artifact = store.find(node.stage, node.key)

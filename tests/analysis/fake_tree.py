@@ -74,6 +74,7 @@ def write_point(
     before, after = _hash("eval", sft), _hash("eval", rl)
     score = 0.6 + common + arm * effect + rng.normal(0, 0.004)
     metrics = {f"eval/{name}": value for name, value in _metrics(score).items()}
+    metrics |= {f"baseline/bm25/{name}": value for name, value in _metrics(0.4).items()}
     metrics |= {f"sft_eval/{name}": value for name, value in _metrics(0.5 + common).items()}
     if not (root / "store" / "sft" / sft).exists():
         write_stage(root, "sft", sft, {"data": "d0", "policy": "b0"}, _sft_curves(steps), f"sft {seed}")

@@ -43,6 +43,19 @@ def test_a_sweep_is_summarised_into_three_files_and_a_table(tree: Path) -> None:
     assert f"{low:+.3f}" in _printed(summary)
 
 
+def test_baselines_stand_beside_the_arms_once_where_they_are_the_same(tmp_path: Path) -> None:
+    points = write_sweep(tmp_path, CLIP)
+    summary = summarise_sweep(tmp_path, "s1")
+    assert summary.baselines[["baseline", "arm"]].to_numpy().tolist() == [["bm25", "all"]]
+    assert summary.baselines["macro_f1"].iloc[0].startswith("0.400 [")
+    assert "bm25" in _printed(summary)
+    assert "## Baselines" in summary.to_markdown()
+    for point in points[3:]:  # the second arm has data of its own
+        record = json.loads((tmp_path / "points" / point / "point.json").read_text())
+        _set(tmp_path, point, metrics=record["metrics"] | {"baseline/bm25/macro_f1": 0.3})
+    assert summarise_sweep(tmp_path, "s1").baselines["arm"].tolist() == ["rl.clip_high=0.2", "rl.clip_high=0.28"]
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_table_keeps_the_main_metric_whole_on_a_narrow_terminal(tree: Path, width: int) -> None:
     lines = _printed(summarise_sweep(tree, "s1"), width).splitlines()

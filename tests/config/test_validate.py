@@ -209,6 +209,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ("rl.clip_cov.low=9", "rl.clip_cov.low=9.0 must be below rl.clip_cov.high=5.0"),
     ("rl.sft_auxiliary.bounds=[2,1]", "rl.sft_auxiliary.bounds=[2.0, 1.0] must be two factors, the lower one first"),
     ("eval.subsets=[]", "eval.subsets is empty: a point without an evaluation says nothing"),
+    ("eval.baselines=[bm25,bm25]", "eval.baselines=['bm25', 'bm25'] names a baseline twice"),
     ("eval.subsets=[hard,hard]", "eval.subsets=['hard', 'hard'] names a subset twice"),
     ("eval.stages=[base]", "eval.stages=['base']: only sft can be added; the final policy is always evaluated"),
 ]

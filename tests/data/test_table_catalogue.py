@@ -2,6 +2,7 @@
 
 import json
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from lore_lab.data.leaks import check_leaks
 from lore_lab.data.table import CatalogueSource, TableError, open_table
 from lore_lab.data.table.catalogue import agreement_grade
 
+CHORUS = Path(__file__).parents[3] / "shared" / "data" / "chorus" / "products.jsonl.gz"
 COLOURS, BRANDS = ("red", "blue", "green", "black"), ("Acme", "Birch", "Corvo")
 
 
@@ -90,3 +92,14 @@ def test_report_and_a_catalogue_without_attributes(catalogue, tmp_path):
     assert catalogue().report()["catalogue"] == {"products": 120, "traits": 480, "dimensions": 4}
     with pytest.raises(TableError, match="none of the fields"):
         catalogue(**{"catalogue.dimensions": ["caption"]})
+
+
+@pytest.mark.skipif(not CHORUS.exists(), reason=f"the chorus products are not at {CHORUS}")
+def test_the_chorus_products_make_pairs():
+    source = open_table(read_config("catalogue", path=str(CHORUS)))
+    examples = list(source.examples("train", 0, 300))
+    assert source.report()["catalogue"]["products"] > 19_000
+    assert {example.label for example in examples} == {0, 1, 2, 3}
+    assert all(example.item["title"] and example.query for example in examples)
+    assert all(need.surface in example.query for example in examples for need in example.facts.needs)
+    check_leaks(source, limit=300)

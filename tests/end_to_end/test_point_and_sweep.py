@@ -11,8 +11,8 @@ from tests.end_to_end.conftest import Lab
 
 
 def test_the_sweep_trains_shared_stages_once_and_ends_with_table_picture_and_record(finished: Lab) -> None:
-    counts = {stage: len(finished.manifests(stage)) for stage in ("data", "bench", "base", "sft", "rl", "eval")}
-    assert counts == {"data": 1, "bench": 1, "base": 1, "sft": 1, "rl": 2, "eval": 3}
+    counts = {stage: len(finished.manifests(stage)) for stage in ("data", "bench", "leaks", "baseline", "base", "sft", "rl", "eval")}
+    assert counts == {"data": 1, "bench": 1, "leaks": 1, "baseline": 1, "base": 1, "sft": 1, "rl": 2, "eval": 3}
     (folder,) = finished.root.glob("sweeps/*")
     assert {"table.csv", "table.md", "curves.png", "sweep.json"} <= {path.name for path in folder.iterdir()}
     record = json.loads((folder / "sweep.json").read_text())
@@ -48,10 +48,14 @@ def test_the_metrics_of_the_design_are_all_there(finished: Lab) -> None:
         "optimistic_error_share",
         "invalid_rate",
         "cot_tokens",
+        "ece",
+        "brier",
+        "unscored_rate",
     ]
     groups = ["", "general/", "hard/", "visual/", "rule/"]
     assert not [name for name in names for group in groups if f"eval/{group}{name}" not in metrics]
     assert any(name.startswith(("eval/head/", "eval/torso/", "eval/tail/")) for name in metrics)
+    assert {f"baseline/{name}/{group}macro_f1" for name in ("majority", "tfidf", "bm25") for group in groups} <= set(metrics)
     assert metrics["eval/macro_f1/low"] <= metrics["eval/macro_f1"] <= metrics["eval/macro_f1/high"]
 
 
@@ -116,7 +120,7 @@ def test_status_cache_and_report_read_what_was_made(finished: Lab, tmp_path: Pat
         return run.stdout
 
     assert "done" in cli("status")
-    assert "9 of 9 artifacts are whole" in cli("cache", "verify")
+    assert "11 of 11 artifacts are whole" in cli("cache", "verify")
     assert "0 artifacts" in cli("cache", "gc", "--dry-run")
     report = tmp_path / "report.html"
     cli("report", "-o", str(report))

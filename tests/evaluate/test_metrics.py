@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
-from lore_lab.evaluate.metrics import INVALID, confusion, from_confusion, interval, pass_at_k, summarise
+from lore_lab.evaluate.metrics import INVALID, brier, calibration_error, confusion, from_confusion, interval, pass_at_k, summarise
 
 
 @st.composite
@@ -154,3 +154,34 @@ def test_without_samples_a_summary_has_no_pass_at_k() -> None:
     table = predictions()
     found = summarise(table[table["mode"] == "greedy"], grades=4, relevant_from=2, resamples=100, seed=0)
     assert not any("pass@" in name for name in found)
+
+
+def test_calibration_by_hand() -> None:
+    gold = np.array([0, 1, 1, 0])
+    probabilities = np.array([[0.92, 0.08], [0.98, 0.02], [0.45, 0.55], [0.0, 1.0]])
+    assert brier(gold, probabilities).tolist() == pytest.approx([2 * 0.08**2, 2 * 0.98**2, 2 * 0.45**2, 2.0])
+    # the bin from 0.9 holds three answers, one of them right; the bin from 0.5 one, right
+    assert calibration_error(gold, probabilities) == pytest.approx((abs(1 - 0.92 - 0.98 - 1.0) + abs(1 - 0.55)) / 4)
+
+
+def test_who_says_how_often_he_is_right_is_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.dirichlet(np.ones(4), 20_000)
+    gold = np.array([rng.choice(4, p=row) for row in sure])
+    assert calibration_error(gold, sure) < 0.02
+    wrong = np.where(rng.random(20_000) < 0.5, gold, (gold + 1) % 4)
+    assert calibration_error(wrong, sure) > 0.15
+
+
+def test_a_summary_ranks_and_calibrates_where_it_can() -> None:
+    table = predictions()
+    assert not {"ece", "brier", "ranking_queries"} & set(summarise(table, 4, 2, 100, 0))
+    greedy = table["mode"] == "greedy"
+    table = table.assign(query_id="q", item_id=table["example_id"], score=table["gold"].astype(float), scored=greedy)
+    for grade in range(4):
+        table[f"probability/{grade + 1}"] = (table["gold"] == grade).astype(float)
+    found = summarise(table, 4, 2, 100, 0)
+    assert (found["ece"], found["brier"], found["unscored_rate"], found["ndcg@10"], found["ranking_queries"]) == (0, 0, 0, 1, 2)
+    assert found["general/mrr"] == found["hard/mrr"] == 1
+    assert found["head/ranking_queries"] == 0, "one item has no rank"
+    assert "head/ndcg@10" not in found

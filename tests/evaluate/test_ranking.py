@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lore_lab.evaluate.ranking import by_query, expected_grade, random_ndcg, summary
+from lore_lab.evaluate.ranking import by_query, expected_grade, of_predictions, random_ndcg, summary
 
 
 def tables(grades: list[list[int]], scores: list[list[float]]):
@@ -75,6 +75,14 @@ def test_ties_know_nothing_of_labels():
     assert by_query(qrels, shuffled, 2, 5)["ndcg@5"].mean() == tied
 
 
+def test_tied_scores_are_worth_their_mean_over_orders():
+    """Two tied items, one of them right: half of the orders put it first."""
+    table = by_query(*tables([[3, 0]] * 400, [[1.0, 1.0]] * 400), relevant_from=2)
+    assert table["ndcg@10"].mean() == pytest.approx((1 + 1 / np.log2(3)) / 2, abs=0.01)
+    assert table["mrr"].mean() == pytest.approx(0.75, abs=0.02)
+    assert table["mrr"].std() < 0.1, "each query is a mean, not a lot"
+
+
 def test_a_pair_twice_is_refused():
     qrels, run = tables([[1, 0]], [[1.0, 0.0]])
     with pytest.raises(ValueError, match="run holds"):
@@ -85,3 +93,18 @@ def test_expected_grade():
     assert expected_grade(np.array([[0.5, 0, 0, 0.5], [0, 1, 0, 0]])).tolist() == [1.5, 1.0]
     with pytest.raises(ValueError, match="summing to 1"):
         expected_grade(np.array([[0.5, 0.1]]))
+
+
+def test_predictions_are_ranked_query_by_query_within_their_subset():
+    columns = ["subset", "query_id", "item_id", "gold", "score"]
+    rows = [
+        ("wild", "a", "x", 3, 0.9), ("wild", "a", "y", 0, 1.5),  # the wrong one first
+        ("hard", "a", "x", 3, 1.0), ("hard", "a", "y", 0, 0.0),  # the same query in another subset
+        ("wild", "b", "x", 3, 1.0),  # one item: nothing to rank
+        ("wild", "c", "x", 0, 1.0), ("wild", "c", "y", 0, 0.5),  # nothing to find
+        ("hard", "a", "y", 0, 9.0),  # kept twice by the table: the first row counts
+    ]  # fmt: skip
+    table = of_predictions(pd.DataFrame(rows, columns=columns), relevant_from=2)
+    assert table["ndcg@10"].to_dict() == {"hard/a": 1.0, "wild/a": pytest.approx(1 / np.log2(3))}
+    assert table["mrr"].to_dict() == {"hard/a": 1.0, "wild/a": 0.5}
+    assert not len(of_predictions(pd.DataFrame(rows[4:5], columns=columns), relevant_from=2))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 
 import pytest
 
 from lore_lab.config.schema import Config
-from lore_lab.stages.graph import Node, build, point_key
+from lore_lab.stages.graph import SPECS, Node, build, point_key
 
 Compose = Callable[..., Config]
 
@@ -17,7 +19,7 @@ def changed(before: Mapping[str, Node], after: Mapping[str, Node]) -> set[str]:
     return {role for role in before if before[role].key != after[role].key}
 
 
-ALL = {"base", "data", "bench", "sft", "sft_eval", "rl", "eval"}
+ALL = {"base", "data", "bench", "leaks", "baseline", "sft", "sft_eval", "rl", "eval"}
 
 
 @pytest.mark.parametrize(
@@ -31,14 +33,17 @@ ALL = {"base", "data", "bench", "sft", "sft_eval", "rl", "eval"}
         ("cot=naive", {"sft", "sft_eval", "rl", "eval"}),
         ("prompt=medium", {"sft", "sft_eval", "rl", "eval"}),
         ("prompt.max_tokens=48", {"sft", "sft_eval", "rl", "eval"}),
-        ("features=title", {"sft", "sft_eval", "rl", "eval"}),
+        ("features=title", {"baseline", "sft", "sft_eval", "rl", "eval"}),
         ("format=answer_first", {"sft", "sft_eval", "rl", "eval"}),
         ("sft.max_steps=7", {"sft", "sft_eval", "rl", "eval"}),
-        ("data.size=1000", {"data", "sft", "sft_eval", "rl", "eval"}),
+        ("data.size=1000", {"data", "leaks", "baseline", "sft", "sft_eval", "rl", "eval"}),
         ("data.label_noise_rate=0.3", ALL),
         ("model.seed=1", {"base", "sft", "sft_eval", "rl", "eval"}),
         ("eval.samples=4", {"sft_eval", "eval"}),
-        ("eval.size=100", {"bench", "sft_eval", "eval"}),
+        ("eval.size=100", {"bench", "leaks", "baseline", "sft_eval", "eval"}),
+        ("eval.resamples=200", {"baseline", "sft_eval", "eval"}),
+        ("eval.baselines=[bm25]", {"baseline"}),
+        ("eval.baseline_pairs=100", {"baseline"}),
         ("compute.precision=bf16", {"base", "sft", "sft_eval", "rl", "eval"}),
         ("tracking=local", set()),
         ("tracking.project=other", set()),
@@ -56,7 +61,7 @@ def test_a_setting_changes_the_stages_that_read_it_and_those_behind_them(compose
 def test_the_arms_and_seeds_of_a_sweep_train_each_shared_stage_once(compose: Compose) -> None:
     points = [build(compose(f"rl.clip_high={clip}", f"seed={seed}")) for clip in (0.2, 0.28) for seed in (0, 1)]
     keys = {role: len({nodes[role].key for nodes in points}) for role in ALL}
-    assert keys == {"base": 1, "data": 1, "bench": 1, "sft": 2, "sft_eval": 2, "rl": 4, "eval": 4}
+    assert keys == {"base": 1, "data": 1, "bench": 1, "leaks": 1, "baseline": 1, "sft": 2, "sft_eval": 2, "rl": 4, "eval": 4}
 
 
 def chain(nodes: Mapping[str, Node]) -> dict[str, dict[str, str]]:
@@ -68,6 +73,8 @@ def test_the_default_chain(compose: Compose) -> None:
         "base": {},
         "data": {},
         "bench": {},
+        "leaks": {"data": "data", "bench": "bench"},
+        "baseline": {"data": "data", "bench": "bench"},
         "sft": {"data": "data", "policy": "base"},
         "sft_eval": {"bench": "bench", "policy": "sft"},
         "rl": {"data": "data", "policy": "sft"},
@@ -77,13 +84,13 @@ def test_the_default_chain(compose: Compose) -> None:
 
 def test_without_sft_rl_starts_from_the_base_model(compose: Compose) -> None:
     found = chain(build(compose("sft=off", "eval.stages=[]")))
-    assert set(found) == {"base", "data", "bench", "rl", "eval"}
+    assert set(found) == {"base", "data", "bench", "leaks", "baseline", "rl", "eval"}
     assert found["rl"] == {"data": "data", "policy": "base"}
 
 
 def test_without_rl_the_one_evaluation_is_that_of_sft_and_shared_with_points_that_go_on(compose: Compose) -> None:
     nodes = build(compose("rl=off"))
-    assert set(nodes) == {"base", "data", "bench", "sft", "eval"}
+    assert set(nodes) == {"base", "data", "bench", "leaks", "baseline", "sft", "eval"}
     assert nodes["eval"].inputs["policy"].role == "sft"
     assert nodes["eval"].key == build(compose())["sft_eval"].key
 
@@ -120,3 +127,24 @@ def test_building_leaves_the_config_as_it_was(compose: Compose) -> None:
 def test_a_table_and_a_world_never_share_a_stage(compose: Compose) -> None:
     world, table = build(compose()), build(compose("data=table", "data.path=pairs.csv"))
     assert changed(world, table) == ALL
+
+
+def test_no_policy_is_trained_before_the_leak_check_and_its_key_does_not_know_of_it(compose: Compose) -> None:
+    nodes = build(compose())
+    assert {role for role, node in nodes.items() if node.gate is nodes["leaks"]} == {"sft", "rl"}
+    other = build(compose("eval.size=100"))
+    assert other["leaks"].key != nodes["leaks"].key
+    assert other["sft"].key == nodes["sft"].key
+
+
+def test_without_baselines_there_is_no_such_stage(compose: Compose) -> None:
+    before, after = build(compose()), build(compose("eval.baselines=[]"))
+    assert set(before) - set(after) == {"baseline"}
+    assert not changed(after, before)
+
+
+@pytest.mark.parametrize("stage", ["baseline", "leaks", "data"])
+def test_a_stage_without_a_model_loads_no_torch(stage: str) -> None:
+    function = SPECS[stage].function.partition(":")[0]
+    code = f"import sys, {function}; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -19,7 +19,7 @@ from lore_lab.analysis.report.board import ClaimCard
 from lore_lab.analysis.report.charts import Chart, Scale, draw_chart, ticks
 from lore_lab.analysis.report.samples import Confusion, Sample, before_and_after, confusions
 from lore_lab.analysis.stats import t_interval
-from lore_lab.analysis.summary import arm_table, failures, point_table
+from lore_lab.analysis.summary import arm_table, baseline_table, failures, point_table
 
 # Shown below the two headline curves, where they were logged.
 MORE_CURVES = (
@@ -45,7 +45,7 @@ class Whisker:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One sweep of the report. points, arms: tables of text. arm_keys: (label, colour, dash) of the arms that have lines."""
+    """One sweep of the report. points, arms, baselines: tables of text. arm_keys: (label, colour, dash) of the arms that have lines."""
 
     sweep: str
     command: str
@@ -56,6 +56,7 @@ class Section:
     arms: pd.DataFrame
     whiskers: list[Whisker | None]
     subsets: pd.DataFrame
+    baselines: pd.DataFrame
     curve_facts: pd.DataFrame
     points: pd.DataFrame
     notes: list[tuple[str, int]]
@@ -103,6 +104,7 @@ def build_section(root: str | Path, sweep: str | None, claim: ClaimCard | None =
         arms=arms,
         whiskers=_whiskers(runs, metric) if len(arms) else [],
         subsets=_subsets(runs, shown, metric) if len(arms) else pd.DataFrame(),
+        baselines=baseline_table(runs),
         curve_facts=_curve_facts(curves, shown),
         points=_points(runs, notes),
         notes=_grouped(runs, notes, labels),

@@ -9,6 +9,7 @@ from transformers import set_seed
 
 from lore_lab.evaluate.metrics import summarise
 from lore_lab.evaluate.predict import Pair, predict
+from lore_lab.evaluate.probabilities import with_probabilities
 from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs
@@ -34,6 +35,8 @@ def run(context: StageContext) -> dict[str, Any]:
     table = predict(
         pairs, engine, tokenizer, ends, layout, sampling, settings.eval.samples, settings.eval.batch_size, context.progress
     )  # fmt: skip
+    prompts = {pair.example.id: pair.prompt for pair in pairs}
+    table = with_probabilities(table, prompts, engine, tokenizer, layout, settings.eval.batch_size, context.progress)
     table.to_parquet(context.output / "predictions.parquet", index=False)
     metrics = summarise(table, bench.grades, bench.source["relevant_from"], settings.eval.resamples, seed)
     problems = table[table["mode"] == "greedy"]["problem"].value_counts().sort_index()
