@@ -132,7 +132,15 @@ def arms(arguments: argparse.Namespace) -> int:
 
     table = Table("group", "option", "from", "formula", "parameters", "shown by", "cannot act when", title="arms")
     for arm in ARMS:
-        table.add_row(arm.group, arm.name, arm.paper, arm.formula, " ".join(arm.keys), " ".join(sign.curve for sign in arm.signs), arm.why)
+        table.add_row(
+            arm.group,
+            arm.name,
+            arm.paper,
+            arm.formula,
+            " ".join(arm.keys),
+            ", ".join(f"{sign.curve} {sign.how}" for sign in arm.signs),
+            arm.why,
+        )
     _console().print(table)
     return 0
 
