@@ -72,10 +72,11 @@ _READINGS: dict[str, _Reading] = {
 
 
 def effects(runs: pd.DataFrame, root: str | Path | None = None) -> list[Effect]:
-    """What the options of every finished point show of themselves, against `baseline_arm`."""
+    """What the options of every finished point show of themselves, against `baseline_arm`. An option that every point has is not compared
+    with the baseline, for that has it too."""
     root = Path(root if root is not None else runs.attrs.get("root", "outputs"))
     done = runs[runs["state"] == "done"]
-    signs = {str(point): _signs(root, str(point)) for point in done["point"]}
+    signs = _signs_of(done, root)
     wanted = {sign.curve for own in signs.values() for sign in own}
     if not wanted:
         return []
@@ -85,23 +86,41 @@ def effects(runs: pd.DataFrame, root: str | Path | None = None) -> list[Effect]:
         order = load_order(root, stages)
         if order is not None:
             values[str(point), "order"] = order["example"]
-    base = done[done["arm"] == baseline_arm(runs, root)]
+    base, shared = done[done["arm"] == _baseline(done, signs)], _shared(signs)
     of_seed = dict(zip(base["seed"], base["point"], strict=True))
-    return [_effect(row, sign, values, of_seed.get(row["seed"])) for row in done.to_dict("records") for sign in signs[row["point"]]]
+    return [
+        _effect(row, sign, values, of_seed.get(row["seed"]))
+        for row in done.to_dict("records")
+        for sign in signs[row["point"]]
+        if not (sign in shared and _READINGS[sign.how].paired)
+    ]
 
 
 def baseline_arm(runs: pd.DataFrame, root: str | Path | None = None) -> str | None:
-    """The first arm none of whose options has a sign to give: plain GRPO, a random order. None where every arm has one."""
+    """The first finished arm that has no option with a sign but those that all arms have: plain GRPO, a random order. None where there is no
+    such arm."""
     root = Path(root if root is not None else runs.attrs.get("root", "outputs"))
-    arms = runs.drop_duplicates("arm")
-    return next((str(arm) for arm, point in zip(arms["arm"], arms["point"], strict=True) if not _signs(root, str(point))), None)
+    done = runs[runs["state"] == "done"]
+    return _baseline(done, _signs_of(done, root))
 
 
-def _signs(root: Path, point: str) -> list[Sign]:
-    """The signs of all options of a point, each once: options that share a section share its sign."""
-    config = (load_point(root, point) or {}).get("config", {})
-    record: Any = json.loads(json.dumps(config), object_hook=lambda fields: SimpleNamespace(**fields))
-    return list(dict.fromkeys(sign for arm in active(record) for sign in arm.signs))
+def _baseline(done: pd.DataFrame, signs: dict[str, list[Sign]]) -> str | None:
+    shared = _shared(signs)
+    return next((str(arm) for arm, point in zip(done["arm"], done["point"], strict=True) if shared.issuperset(signs[point])), None)
+
+
+def _shared(signs: dict[str, list[Sign]]) -> frozenset[Sign]:
+    return frozenset(set.intersection(*map(set, signs.values()))) if signs else frozenset()
+
+
+def _signs_of(done: pd.DataFrame, root: Path) -> dict[str, list[Sign]]:
+    """Point -> the signs of all its options, each once: options that share a section share its sign."""
+    found = {}
+    for point in map(str, done["point"]):
+        config = (load_point(root, point) or {}).get("config", {})
+        record: Any = json.loads(json.dumps(config), object_hook=lambda fields: SimpleNamespace(**fields))
+        found[point] = list(dict.fromkeys(sign for arm in active(record) for sign in arm.signs))
+    return found
 
 
 def _effect(row: dict[Hashable, Any], sign: Sign, values: dict[tuple[str, str], pd.Series], baseline: str | None) -> Effect:

@@ -123,14 +123,27 @@ def test_a_falling_weight_is_the_sign_of_a_decaying_one_and_any_move_of_an_adapt
     }
 
 
+def test_an_option_that_every_arm_has_is_not_compared_with_the_baseline(tmp_path: Path, compose: Compose) -> None:
+    points = sweep_of(tmp_path, compose, "rl/entropy", "temperature", "none", seeds=("0",))
+    for (option, _), point in points.items():
+        path = tmp_path / "points" / point / "point.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"config": plain(compose(f"rl/entropy={option}", "reward=graded"))}))
+    runs = load_runs(tmp_path, "s1")
+    assert baseline_arm(runs) == "rl/entropy=none"
+    assert [(e.name, e.acted) for e in effects(runs)] == [("entropy", True)]
+
+
 def test_what_was_not_logged_or_cannot_be_compared_is_not_known(tmp_path: Path, compose: Compose) -> None:
-    sweep_of(tmp_path, compose, "rl/entropy", "kl_sft", "temperature", seeds=("0",))
+    points = sweep_of(tmp_path, compose, "rl/entropy", "none", "kl_sft", "temperature", seeds=("0",))
+    path = tmp_path / "points" / points["none", "0"] / "point.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "failed"}))
     runs = load_runs(tmp_path, "s1")
     assert baseline_arm(runs) is None
     assert {e.name: e.acted for e in effects(runs)} == {"kl": None, "entropy": None}
     assert not realised_effect(runs)
     facts = arm_facts(runs).set_index("arm")
-    assert facts["acted"].tolist() == [None, None]
+    assert facts["acted"].tolist() == [None, None, None]
     assert "not logged" in facts.loc["kl_sft", "why"]
     assert "no baseline" in facts.loc["temperature", "why"]
 
