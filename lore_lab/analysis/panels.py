@@ -103,5 +103,7 @@ def _grid(
         axis.tick_params(labelsize=7)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
+    for axis in axes[: len(names)][-columns:]:  # the lowest of each column, also above an empty place
+        axis.tick_params(labelbottom=True)
     figure.supxlabel(below, fontsize=8)
     return figure
