@@ -1,9 +1,12 @@
-"""What a step of the RL laboratory costs: watches, and each idea of ours, against plain GRPO, as ratios within one process.
+"""What a step of the RL laboratory costs: all watches, and each idea of ours, against plain GRPO without watches, as ratios within one process.
 
-    python benchmarks/rl_step.py [--windows 6] [--arms none clip_cov kl_cov]
+    python benchmarks/rl_step.py [--windows 10] [--arms watch clip_cov]
 
-Every arm runs the default `rl` settings on a randomly initialised default model and random prompts; arms take turns window by window, so that
-load on the machine meets all of them alike. Seconds a window (generation, old log-probs, updates), mean over windows; the first is left out.
+Every variant runs the default `rl` settings on a randomly initialised default model and random prompts. Processor seconds of the one thread that
+works, for load on the machine lengthens the wall clock; variants take turns window by window, so that what is left of it meets all alike. A window
+is a generation batch with its old log-probs and all updates; the first is left out. Ratio: of means, for a probe falls on one window in five; range:
+of the ratios of single windows. Bars: 1.10 for every watch on, 1.15 for an idea of ours. Ideas that sample more by design (dynamic_sampling,
+guided_replay) are measured at the rate a coin-flip judge sets off: a group is all right or all wrong in 0.8 %, and replayed in 14 % of cases.
 """
 
 from __future__ import annotations
@@ -12,9 +15,12 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from transformers import set_seed
@@ -22,39 +28,54 @@ from transformers import set_seed
 from lore_lab.config.overrides import CONF
 from lore_lab.config.schema import register
 from lore_lab.config.validate import typed
+from lore_lab.data.registry import load_source
 from lore_lab.prompts.formats import response_format
 from lore_lab.rewards.judge import Outcome
 from lore_lab.rewards.spans import Spans
-from lore_lab.rollout.engine import TransformersEngine
+from lore_lab.rollout.engine import Sampling, TransformersEngine
+from lore_lab.stages.graph import plain
 from lore_lab.train.base import make_model, train_tokenizer
 from lore_lab.train.grpo import make_trainer
 from lore_lab.train.idea import Material, ProbeSet
 
-TEXT = (
-    "query: red dress\ntitle: blue summer dress\njudge:\nneeds: category dress\npath: category match, colour miss\nrules: none\nanswer: 2\n"
-)
+LENGTHS = (27, 8, 8, 64)  #: mean, deviation, least and greatest length of a completion under the default settings after SFT
+PLAIN = "none"
 #: shown name -> override words
-VARIANTS = {
-    "none": ["rl.watch.enabled=false"],
-    "watch": ["rl.watch.enabled=true", "rl.watch.probe_every=0"],
-    "watch and probe": ["rl.watch.enabled=true", "rl.watch.probe_every=48"],
-} | {name: [f"rl/entropy={name}", "rl.watch.enabled=false"] for name in ("clip_cov", "kl_cov", "sft_aux")}
+WATCHES = {"watch": ["rl.watch.enabled=true"], "watch, no probe": ["rl.watch.enabled=true", "rl.watch.probe_every=0"]}
+IDEAS = ("clip_cov", "kl_cov", "dynamic_sampling", "sft_auxiliary", "guided_replay", "stepwise")
+OURS = {name: [f"rl.{name}.enabled=true", "rl.watch.enabled=false"] for name in IDEAS}
+VARIANTS = {PLAIN: ["rl.watch.enabled=false"]} | WATCHES | OURS
+BARS = dict.fromkeys(WATCHES, 1.10) | dict.fromkeys(OURS, 1.15)
+
+
+@dataclass
+class CutEngine:
+    """The real engine; its completions end where a trained policy's would, for a random one goes on to the limit."""
+
+    engine: TransformersEngine
+    random: np.random.Generator
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
+        mean, deviation, least, most = LENGTHS
+        rows = self.engine.generate(prompts, sampling)
+        lengths = self.random.normal(mean, deviation, len(rows)).round().clip(least, most).astype(int)
+        return [[*row[: length - 1], self.engine.end_ids[0]] for row, length in zip(rows, lengths, strict=True)]
 
 
 def trainer_of(words: list[str], folder: Path) -> Any:
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = typed(compose("config", overrides=[*words, "compute.device=cpu", "rl.max_steps=100000", "rl.save_windows=0"]))
-    tokenizer = train_tokenizer([TEXT] * 8, config.model.vocab_size)
+    tokenizer = train_tokenizer(load_source(plain(config)["data"]).texts(2000), config.model.vocab_size)
     set_seed(0)
     model = make_model(config.model, tokenizer)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, (tokenizer.eos_token_id,), config.compute.generation_rounds)
+    engine = CutEngine(TransformersEngine(model, tokenizer.pad_token_id, (tokenizer.eos_token_id,)), np.random.default_rng(0))
     spans = Spans(tokenizer, response_format("reason_first", 4))
     generator = torch.Generator().manual_seed(0)
-    prompts = torch.randint(5, len(tokenizer), (256, 80), generator=generator).tolist()
+    prompts = torch.randint(5, len(tokenizer), (256, config.prompt.max_tokens), generator=generator).tolist()
     material = Material(
-        seed=0, config=config.rl, tokenizer=tokenizer, engine=engine, targets=lambda: [(prompt, prompt[:40]) for prompt in prompts],
-        hinted=lambda *_: None, steps=spans.steps, step_rewards=lambda *_: [], deciding=spans.deciding,
+        seed=0, config=config.rl, tokenizer=tokenizer, engine=engine, targets=lambda: [(prompt, prompt[: LENGTHS[0]]) for prompt in prompts],
+        hinted=lambda example, *_: prompts[example], steps=spans.steps, step_rewards=lambda _, ids: [float(ids[0] % 2)] * 6, deciding=spans.deciding,
         probe=lambda count: ProbeSet(prompts[:count], [0] * count, lambda ids: ids[0] % 4),
     )  # fmt: skip
 
@@ -73,7 +94,7 @@ def one_window(trainer: Any, number: int) -> float:
     count = trainer.args.per_device_train_batch_size * trainer.args.steps_per_generation // trainer.num_generations
     rows = [dict(trainer.train_dataset[(number * count + place) % 256]) for place in range(count) for _ in range(trainer.num_generations)]
     updates = trainer.args.steps_per_generation * trainer.num_iterations
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(updates):
         inputs = trainer._prepare_inputs(rows)
         trainer.optimizer.zero_grad()
@@ -83,19 +104,19 @@ def one_window(trainer: Any, number: int) -> float:
         for idea in trainer.ideas:
             idea.step(trainer._step)
     trainer._metrics["train"].clear()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--windows", type=int, default=6, help="timed windows; a probe falls on every sixth under the default settings")
+    parser.add_argument("--windows", type=int, default=10, help="timed windows; a probe falls on every fifth")
     parser.add_argument("--arms", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         trainers = {
             name: trainer_of(VARIANTS[name], Path(folder) / str(place))
-            for place, name in enumerate({"none": 0, **dict.fromkeys(arguments.arms)})
+            for place, name in enumerate(dict.fromkeys([PLAIN, *arguments.arms]))
         }
         for trainer in trainers.values():
             trainer.create_optimizer()
@@ -105,10 +126,12 @@ def main() -> None:
                 seconds = one_window(trainer, number)
                 if number:
                     times[name].append(seconds)
-    plain = statistics.mean(times["none"])
-    print(f"{'arm':18}{'s a window':>12}{'ratio':>8}")
+    print(f"{'variant':18}{'s a window':>12}{'ratio':>8}{'range':>14}{'bar':>7}")
     for name, seconds in times.items():
-        print(f"{name:18}{statistics.mean(seconds):12.2f}{statistics.mean(seconds) / plain:8.2f}")
+        ratio = statistics.mean(seconds) / statistics.mean(times[PLAIN])
+        each = [own / plain for own, plain in zip(seconds, times[PLAIN], strict=True)]
+        bar = f"{BARS[name]:7.2f}" + ("" if ratio <= BARS[name] else "  over") if name in BARS else ""
+        print(f"{name:18}{statistics.mean(seconds):12.2f}{ratio:8.3f}{min(each):8.2f}-{max(each):.2f} {bar}")
 
 
 if __name__ == "__main__":

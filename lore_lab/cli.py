@@ -119,13 +119,28 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def rl(arguments: argparse.Namespace) -> int:
+    from lore_lab.analysis.laboratory import write_laboratory
+
+    print(write_laboratory(arguments.root, arguments.sweep, arguments.output))
+    return 0
+
+
 def arms(arguments: argparse.Namespace) -> int:
     """What the RL laboratory can vary, from its registry."""
     from lore_lab.config.arms import ARMS
 
-    table = Table("group", "option", "from", "formula", "parameters", "cannot act when", title="arms")
+    table = Table("group", "option", "from", "formula", "parameters", "shown by", "cannot act when", title="arms")
     for arm in ARMS:
-        table.add_row(arm.group, arm.name, arm.paper, arm.formula, " ".join(arm.keys), arm.why)
+        table.add_row(
+            arm.group,
+            arm.name,
+            arm.paper,
+            arm.formula,
+            " ".join(arm.keys),
+            ", ".join(f"{sign.curve} {sign.how}" for sign in arm.signs),
+            arm.why,
+        )
     _console().print(table)
     return 0
 
@@ -177,6 +192,10 @@ def parser() -> argparse.ArgumentParser:
     describe = data.add_parser("describe", help="the datasheet of a source")
     describe.add_argument("words", nargs="*", help="overrides, e.g. data.profile=full, or data=chorus data.path=FOLDER")
     describe.set_defaults(run=data_describe)
+    laboratory = commands.add_parser("rl", help="what the RL arms or curricula of a sweep come to: a table and pictures")
+    laboratory.add_argument("sweep", nargs="?", help="sweep id; the newest one by default")
+    laboratory.add_argument("-o", "--output", help="folder; sweeps/<id>/rl by default")
+    laboratory.set_defaults(run=rl)
     reporter = commands.add_parser("report", help="one HTML file on a sweep")
     reporter.add_argument("sweep", nargs="?", help="sweep id; the newest one by default")
     reporter.add_argument("-o", "--output", default="report.html")

@@ -122,24 +122,44 @@ def fit_entropy_law(entropy: ArrayLike, reward: ArrayLike) -> EntropyLaw:
     return EntropyLaw(-slope, b, r2, slope + b, int(x.size))
 
 
-def curve_summary(curves: pd.DataFrame, entropy: str = "rl/entropy", reward: str = "rl/reward") -> pd.DataFrame:
-    """One row per point: arm, seed, time_to_collapse, plateau_entropy, steps_to_90, gain, and the law's a, b, r2, ceiling.
+def law_points(curves: pd.DataFrame, entropy: str = "rl/entropy", reward: str = "rl/reward") -> pd.DataFrame:
+    """What the law is fitted on: point, arm, seed, step, entropy, reward. The steps that have both curves (the reward comes once per
+    generation, the entropy every step), each curve smoothed over a twentieth of the point's steps."""
+    chosen = curves[curves["name"].isin([entropy, reward])]
+    wide = chosen.pivot(index=["arm", "point", "seed", "step"], columns="name", values="value").reindex(columns=[entropy, reward]).dropna()
+    table = wide.set_axis(["entropy", "reward"], axis="columns").reset_index()
+    for _, own in table.groupby("point", observed=True):
+        for name in ("entropy", "reward"):
+            table.loc[own.index, name] = smooth(own[name], max(1, len(own) // 20))
+    return table
 
-    The law is fitted on the steps that have both curves, smoothed over a twentieth of them. A point without one of the curves has nan
-    there.
-    """
+
+def fit_or_nan(points: pd.DataFrame) -> EntropyLaw:
+    """The law over rows of `law_points`; nan where they do not determine it."""
+    try:
+        return fit_entropy_law(points["entropy"], points["reward"])
+    except ValueError:
+        return EntropyLaw(*(math.nan,) * 4, len(points))
+
+
+def curve_summary(curves: pd.DataFrame, entropy: str = "rl/entropy", reward: str = "rl/reward") -> pd.DataFrame:
+    """One row per point: arm, seed, time_to_collapse, plateau_entropy, steps_to_90, gain, and the law's a, b, r2, ceiling, fitted on
+    `law_points`. A point without one of the curves has nan there."""
     chosen = curves[curves["name"].isin([entropy, reward])]
     of_point = chosen.drop_duplicates("point").set_index("point")
     wide = chosen.pivot(index=["point", "step"], columns="name", values="value").reindex(columns=[entropy, reward])
+    both = law_points(curves, entropy, reward)
     rows = []
     for point in of_point.index:
         own = wide.loc[point]
         row = {"point": str(point), "arm": str(of_point.at[point, "arm"]), "seed": of_point.at[point, "seed"]}
-        rows.append(row | _point_summary(own[entropy].dropna(), own[reward].dropna(), own))
+        law = fit_or_nan(both[both["point"] == point])
+        row |= {"law_a": law.a, "law_b": law.b, "law_r2": law.r2, "law_ceiling": law.ceiling}
+        rows.append(row | _point_summary(own[entropy].dropna(), own[reward].dropna()))
     return pd.DataFrame(rows)
 
 
-def _point_summary(entropy: pd.Series, reward: pd.Series, wide: pd.DataFrame) -> dict[str, float]:
+def _point_summary(entropy: pd.Series, reward: pd.Series) -> dict[str, float]:
     summary = {"time_to_collapse": math.nan, "plateau_entropy": math.nan, "steps_to_90": math.nan, "gain": math.nan}
     if entropy.size:
         summary["time_to_collapse"] = time_to_collapse(entropy.index, entropy)
@@ -147,13 +167,7 @@ def _point_summary(entropy: pd.Series, reward: pd.Series, wide: pd.DataFrame) ->
     if reward.size:
         summary["steps_to_90"] = steps_to_gain(reward.index, reward)
         summary["gain"] = plateau(reward) - float(reward.iloc[: max(1, reward.size // 20)].mean())
-    # The reward comes once per generation, the entropy every step: the law is fitted where there are both.
-    both = wide.dropna()
-    try:
-        law = fit_entropy_law(*(smooth(both[name], max(1, len(both) // 20)) for name in both))
-    except ValueError:
-        law = EntropyLaw(*(math.nan,) * 4, 0)
-    return summary | {"law_a": law.a, "law_b": law.b, "law_r2": law.r2, "law_ceiling": law.ceiling}
+    return summary
 
 
 def _curve(steps: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:

@@ -115,6 +115,13 @@ def load_predictions(root: str | Path, key: str, columns: Sequence[str] | None =
     return pq.read_table(path, columns=list(columns) if columns else None).to_pandas() if path.exists() else None
 
 
+def load_order(root: str | Path, stages: Sequence[tuple[str, str]]) -> pd.DataFrame | None:
+    """The prompts a point's RL visited, in order: example, difficulty (nan where the source has none); None without a finished RL stage."""
+    key = dict(stages).get("rl")
+    record = _read_json(stage_dir(root, "rl", key) / "order.json") if key else None
+    return pd.DataFrame({"example": record["examples"], "difficulty": np.array(record["difficulty"], dtype=float)}) if record else None
+
+
 def stage_dir(root: str | Path, stage: str, key: str) -> Path:
     """Where a finished stage lies."""
     return Path(root) / "store" / stage / key

@@ -61,12 +61,12 @@ class Summary:
 
     def to_markdown(self) -> str:
         """The same as Markdown."""
-        parts = [f"# sweep {self.sweep}", f"```\n{self.command}\n```", _markdown_table(self.points)]
+        parts = [f"# sweep {self.sweep}", f"```\n{self.command}\n```", markdown_table(self.points)]
         if len(self.arms):
             parts += [
                 "## Over seeds",
                 "Mean with 95 % t interval; difference to the first arm, paired by seed.",
-                _markdown_table(self.arms),
+                markdown_table(self.arms),
             ]
         if len(self.baselines):
             parts += ["## Baselines", "Same training and test pairs.", _markdown_table(self.baselines)]
@@ -215,7 +215,8 @@ def _rich_table(title: str, frame: pd.DataFrame, caption: str | None) -> Table:
     return table
 
 
-def _markdown_table(frame: pd.DataFrame) -> str:
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A table of text cells as Markdown."""
     lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
     lines += [
         "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in frame.itertuples(index=False)

@@ -49,6 +49,15 @@ def collate(targets: Sequence[Target], pad_id: int, device: Any) -> dict[str, to
     }
 
 
+def cross_entropy(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Mean over the targets' tokens. Logits are made from the first place on at which any row has a target: those of prompts cost as much
+    and say nothing."""
+    first = int((batch["labels"] != -100).any(0).nonzero()[0])
+    labels = batch["labels"][:, first:]
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=labels.size(1) + 1).logits
+    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels.flatten())
+
+
 class SftAuxiliary(Idea):
     def __init__(self, config: SftAuxiliaryConfig, seed: int, pad_id: int, targets: Sequence[Target]) -> None:
         self.config, self.seed, self.pad_id, self.targets = config, seed, pad_id, targets
@@ -63,7 +72,7 @@ class SftAuxiliary(Idea):
         )
         batch = collate([self.targets[index] for index in drawn], self.pad_id, log_probs.device)
         with trainer.accelerator.autocast():
-            value: torch.Tensor = model(**batch).loss
+            value = cross_entropy(model, batch)
         if self.config.schedule == "decaying":
             self.factor = decaying(self.config, trainer.state.global_step / max(1, trainer.state.max_steps))
         self._losses.append(value.item())

@@ -110,7 +110,7 @@ def test_joblib_launches_the_same_points(finished: Lab, lab: Lab) -> None:
     assert lab.weights() == finished.weights()
 
 
-def test_status_cache_and_report_read_what_was_made(finished: Lab, tmp_path: Path) -> None:
+def test_status_cache_report_and_rl_read_what_was_made(finished: Lab, tmp_path: Path) -> None:
     def cli(*words: str) -> str:
         command = ["lore_lab.cli", "--root", str(finished.root), *words]
         import sys
@@ -125,6 +125,9 @@ def test_status_cache_and_report_read_what_was_made(finished: Lab, tmp_path: Pat
     report = tmp_path / "report.html"
     cli("report", "-o", str(report))
     assert "<html" in report.read_text()
+    cli("rl", "-o", str(tmp_path / "rl"))
+    assert {path.name for path in (tmp_path / "rl").iterdir()} == {"table.md", "table.csv", "entropy.png", "law.png", "order.png"}
+    assert "| 0.28 | 1 |" in (tmp_path / "rl" / "table.md").read_text()
 
 
 def test_a_curriculum_orders_the_same_prompts(lab: Lab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -59,6 +60,7 @@ UNREASONED: dict[str, tuple[str, bool, int]] = {
     "item text as reasoning": ("title: blue dress\nanswer: 2", True, 10),
     "verdicts without a name": ("needs: category dress\npath: match, match, match\nanswer: 2", True, 20),
 }
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "rl_lab.md"
 REWARDS = ("exact", "graded", "format", "rule_aware")
 
 
@@ -119,12 +121,17 @@ def test_shipped_weights_are_those_tested(compose: object) -> None:
     assert found == vars(judge("rule_aware")._settings.rule_aware)
 
 
-def main() -> None:
-    """The table: one line an attack, what each reward pays."""
-    print(f"{'completion':34}" + "".join(f"{name:>12}" for name in REWARDS))
+def table() -> str:
+    """One line an attack, what each reward pays."""
+    lines = [f"{'completion':34}" + "".join(f"{name:>12}" for name in REWARDS)]
     for name, attack in ({"(the right completion)": (RIGHT, True, 60)} | ATTACKS | UNREASONED).items():
-        print(f"{name:34}" + "".join(f"{earned(reward, attack):12.2f}" for reward in REWARDS))
+        lines.append(f"{name:34}" + "".join(f"{earned(reward, attack):12.2f}" for reward in REWARDS))
+    return "\n".join(lines)
+
+
+def test_the_table_of_the_docs_is_this_one() -> None:
+    assert f"```\n{table()}\n```" in PAGE.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    print(table())

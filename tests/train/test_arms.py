@@ -127,6 +127,18 @@ def test_sft_auxiliary_adds_the_weighted_cross_entropy(tmp_path: Path) -> None:
     assert added == pytest.approx(0.3 * expected, rel=1e-4)
 
 
+def test_the_cross_entropy_of_targets_behind_prompts_of_any_length_is_numpys(tmp_path: Path) -> None:
+    model = lab.make(tmp_path).model
+    targets = [([5, 6, 7], [8, 9]), ([5, 6, 7, 8, 9, 10], [3, 4, 1]), ([11], [12, 13, 14, 15])]
+    found = sft_auxiliary.cross_entropy(model, sft_auxiliary.collate(targets, 0, "cpu")).item()
+    losses = []
+    for prompt, target in targets:
+        logits = model(input_ids=torch.tensor([prompt + target])).logits[0].detach().double().numpy()
+        log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        losses += [-log_softmax[len(prompt) - 1 + place, token] for place, token in enumerate(target)]
+    assert found == pytest.approx(np.mean(losses), rel=1e-5)
+
+
 def test_sft_schedules() -> None:
     config = SimpleNamespace(final=0.2, rate=0.5, tolerance=0.1, bounds=[0.5, 2.0])
     assert [sft_auxiliary.decaying(config, progress) for progress in (0, 0.5, 1, 2)] == pytest.approx([1, 0.6, 0.2, 0.2])

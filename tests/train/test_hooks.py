@@ -10,6 +10,7 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
+from lore_lab.config.arms import active
 from lore_lab.config.overrides import groups
 from lore_lab.train.trainer import LabTrainer
 
@@ -100,11 +101,14 @@ def test_probe_knows_the_policy_it_started_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arm", groups()["rl/entropy"])
 def test_every_arm_takes_steps(tmp_path: Path, arm: str) -> None:
-    """Whole arms, TRL's own included: finite losses, and weights that move."""
-    more = ["rl.watch.enabled=true", "rl.watch.probe_every=0", "reward.overlong.buffer=2"] if arm == "dapo" else []
-    trainer = lab.make(tmp_path, f"rl/entropy={arm}", "rl.max_steps=2", *more)
+    """Whole arms, TRL's own included: finite losses, weights that move, and the curves by which an arm shows that it acted."""
+    more = ["reward.overlong.buffer=2"] if arm == "dapo" else []
+    words = [f"rl/entropy={arm}", "rl.max_steps=2", "rl.watch.enabled=true", "rl.watch.probe_every=0", *more]
+    trainer = lab.make(tmp_path, *words)
     before = weights(trainer)
     trainer.train()
     after = weights(trainer)
     assert torch.isfinite(after).all()
     assert not torch.equal(before, after)
+    logged = {f"rl/{name}" for entry in trainer.state.log_history for name in entry}
+    assert {sign.curve for option in active(lab.config(*words)) for sign in option.signs} <= logged
