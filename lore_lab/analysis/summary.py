@@ -69,7 +69,7 @@ class Summary:
                 markdown_table(self.arms),
             ]
         if len(self.baselines):
-            parts += ["## Baselines", "Same training and test pairs.", _markdown_table(self.baselines)]
+            parts += ["## Baselines", "Same training and test pairs.", markdown_table(self.baselines)]
         if self.failed:
             parts += [
                 "## Failed",
