@@ -77,7 +77,7 @@ class Section:
     @property
     def id(self) -> str:
         """A name for links within the page."""
-        return "".join(c if c.isalnum() else "-" for c in (self.claim.name if self.claim else self.sweep))
+        return f"{self.claim.id}-runs" if self.claim else "".join(c if c.isalnum() else "-" for c in self.sweep)
 
 
 def build_section(root: str | Path, sweep: str | None, claim: ClaimCard | None = None) -> Section:
@@ -101,7 +101,7 @@ def build_section(root: str | Path, sweep: str | None, claim: ClaimCard | None =
         claim=claim,
         metric=metric,
         arms=arms,
-        whiskers=_whiskers(runs, metric) if len(arms) else [],
+        whiskers=_whiskers(runs) if len(arms) else [],
         subsets=_subsets(runs, shown, metric) if len(arms) else pd.DataFrame(),
         curve_facts=_curve_facts(curves, shown),
         points=_points(runs, notes),
@@ -170,8 +170,9 @@ def _grouped(runs: pd.DataFrame, notes: dict[str, list[str]], labels: dict[str, 
     return [(str(text), int(n)) for text, n in texts.value_counts(sort=False).items()]
 
 
-def _whiskers(runs: pd.DataFrame, metric: str) -> list[Whisker | None]:
-    """One per arm in the order of arm_table: its paired difference to the first arm; None where there are less than two pairs."""
+def _whiskers(runs: pd.DataFrame, metric: str = "eval/macro_f1") -> list[Whisker | None]:
+    """One per arm in the order of arm_table: its paired difference to the first arm, drawn beside that table's own; None where there are less
+    than two pairs."""
     arms = [str(arm) for arm in runs["arm"].unique()]
     if metric not in runs:
         return [None] * len(arms)
