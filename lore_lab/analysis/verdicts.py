@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lore_lab.analysis.compare import by_seed
+from lore_lab.analysis.comparison import by_seed
 from lore_lab.analysis.load import find_arm
 from lore_lab.analysis.realised import inert_arms
 from lore_lab.analysis.stats import (

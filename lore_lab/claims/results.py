@@ -45,7 +45,7 @@ def write_result(path: Path, result: Result) -> None:
 
 def make_result(claim: Claim, root: Path, sweep: str) -> Result:
     """Judge a finished sweep of the claim. Raises ValueError naming seeds without a value, KeyError a metric that was not measured."""
-    from lore_lab.analysis.compare import main_metrics, subset_effects
+    from lore_lab.analysis.comparison import main_metrics, subset_effects
     from lore_lab.analysis.load import load_manifest, load_point, load_runs
     from lore_lab.analysis.measures import with_metric
     from lore_lab.analysis.realised import realised_effect

@@ -85,7 +85,7 @@ def with_board(text: str, found: Sequence[Standing]) -> str:
 
 
 def cards(found: Sequence[Standing], root: Path) -> list[ClaimCard]:
-    """The claims as the report shows them, each with its sweep where `root` has it."""
+    """The claims as the report shows them, measured ones first, each with its sweep where `root` has it."""
     from lore_lab.analysis.load import list_sweeps
     from lore_lab.analysis.report import ClaimCard
 
@@ -114,7 +114,7 @@ def cards(found: Sequence[Standing], root: Path) -> list[ClaimCard]:
             sweep=result["sweep"] if (result := own.result) and result["sweep"] in there else sweeps.get(own.claim.name),
             **_measured(own),
         )
-        for own in found
+        for own in sorted(found, key=lambda own: (own.result is None, bool(own.claim.needs)))
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lore_lab.analysis.compare import by_seed, pairs_of, subset_effects
+from lore_lab.analysis.comparison import by_seed, pairs_of, subset_effects
 from lore_lab.analysis.curves import curve_summary, headline_curves
 from lore_lab.analysis.load import latest, load_curves, load_manifest, load_point, load_runs, load_sweep, short_names
 from lore_lab.analysis.palette import MOST_ARMS, arm_style
