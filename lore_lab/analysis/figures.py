@@ -86,11 +86,11 @@ def plot_verdicts(table: pd.DataFrame, *, title: str | None = None) -> Picture:
     axis = figure.subplots()
     axis.axvspan(-1, 1, color="#eeeeee", zorder=0)
     axis.axvline(0, color="#888888", linewidth=0.8, zorder=1)
-    scaled = rows[["effect", "low", "high"]].astype(float).div(rows["smallest_effect"].astype(float), axis=0)
-    for place, (outcome, own) in enumerate(zip(rows["outcome"], scaled.itertuples(index=False), strict=True)):
+    scaled = rows[["effect", "low", "high"]].astype(float).div(rows["smallest_effect"].astype(float), axis=0).to_numpy()
+    for place, (outcome, (mean, low, high)) in enumerate(zip(rows["outcome"], scaled, strict=True)):
         colour, marker = OUTCOMES[outcome]
-        axis.plot([own.low, own.high], [place, place], color=colour, linewidth=1.8)
-        axis.plot(own.effect, place, marker=marker, color=colour, markersize=6)
+        axis.plot([low, high], [place, place], color=colour, linewidth=1.8)
+        axis.plot(mean, place, marker=marker, color=colour, markersize=6)
     names = rows["name"] + " · " + rows["arm"] if "name" in rows else rows["arm"]
     axis.set_yticks(range(len(rows)), [f"{name}: {outcome}" for name, outcome in zip(names, rows["outcome"], strict=True)], fontsize=9)
     axis.set_ylim(len(rows) - 0.5, -0.5)

@@ -75,8 +75,9 @@ class Verdict:
     def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
         """What as_dict gave, also after JSON; a bound or p-value that was not finite is nan."""
         optional = ("seeds_to_settle", "improvement")
-        values = {key: math.nan if value is None and key not in optional else value for key, value in content.items()}
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        values: dict[str, Any] = {key: math.nan if value is None and key not in optional else value for key, value in content.items()}
+        lists: dict[str, Any] = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return cls(**values | lists)
 
 
 def judge(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,8 @@ def _git(folder: Path, *words: str) -> str:
         return ""
 
 
-def staleness(claim: Claim, result: Result, keys_of: Callable[[tuple[str, ...], str], dict[str, str]]) -> str:
-    """keys_of: KeyBook.keys. Why the result no longer holds, "" where it does: the file says otherwise, other libraries, or a stage that would come out under another
+def staleness(claim: Claim, result: Result, book: KeyBook) -> str:
+    """Why the result no longer holds, "" where it does: the file says otherwise, other libraries, or a stage that would come out under another
     key. One seed is compared: the seed is part of every key alike."""
     moved = [key for key, value in claim.rule.items() if result["rule"].get(key) != value]
     if moved:
@@ -114,7 +114,7 @@ def staleness(claim: Claim, result: Result, keys_of: Callable[[tuple[str, ...], 
         return f"other libraries: {', '.join(libraries)}"
     try:
         words = {arm: tuple(own) for (arm, seed), own in arm_words(claim).items() if seed == claim.seeds[0]}
-        present = {arm: keys_of(own, result["device"]) for arm, own in words.items()}
+        present = {arm: book.keys(own, result["device"]) for arm, own in words.items()}
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         return f"the arms no longer compose: {str(error).splitlines()[0]}"
     for arm, keys in present.items():
@@ -165,7 +165,7 @@ def verdict_lines(claim: Claim, result: Mapping[str, Any]) -> str:
 
 def effect_lines(verdicts: Iterable[Mapping[str, Any]]) -> list[str]:
     """One line an arm: name, outcome, effect with its interval, seeds."""
-    return [f"{v['arm']}: {v['outcome']}, {effect(v)}, {len(v['seeds'])} seeds" + _more(v["seeds_to_settle"]) for v in verdicts]
+    return [f"{v['arm']}: {v['outcome']}, {effect(v)}, seeds: {len(v['seeds'])}" + _more(v["seeds_to_settle"]) for v in verdicts]
 
 
 def effect(found: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ def standings(folder: Path = EXPERIMENTS, book: KeyBook | None = None) -> list[S
     claims = [load_claim(name, folder) for name in claim_names(folder)]
     results = [load_result(claim.name, folder) for claim in claims]
     found = [
-        Standing(claim, result, staleness(claim, result, book.keys) if result and book else "")
+        Standing(claim, result, staleness(claim, result, book) if result and book else "")
         for claim, result in zip(claims, results, strict=True)
     ]
     if book:
@@ -89,10 +89,9 @@ def cards(found: Sequence[Standing], root: Path) -> list[ClaimCard]:
     from lore_lab.analysis.load import list_sweeps
     from lore_lab.analysis.report import ClaimCard
 
-    sweeps: dict[str, str] = {}
-    for record in list_sweeps(root):  # newest first
-        sweeps.setdefault(record.get("experiment", ""), record["sweep"])
-    there = set(sweeps.values())
+    records = list_sweeps(root)
+    there = {record["sweep"] for record in records}
+    newest = {record.get("experiment", ""): record["sweep"] for record in reversed(records)}
     return [
         ClaimCard(
             name=own.claim.name,
@@ -111,7 +110,7 @@ def cards(found: Sequence[Standing], root: Path) -> list[ClaimCard]:
             command=f"python train.py -m experiment={own.claim.name}",
             needs=own.claim.needs,
             stale=own.stale,
-            sweep=result["sweep"] if (result := own.result) and result["sweep"] in there else sweeps.get(own.claim.name),
+            sweep=result["sweep"] if (result := own.result) and result["sweep"] in there else newest.get(own.claim.name),
             **_measured(own),
         )
         for own in sorted(found, key=lambda own: (own.result is None, bool(own.claim.needs)))

@@ -83,15 +83,15 @@ def fresh(claim: Claim, book: KeyBook) -> dict[str, Any]:
 def test_a_result_is_stale_when_rule_library_or_stage_moved_and_only_then(changed: Change) -> None:
     claim, book = changed(), KeyBook()
     held = fresh(claim, book)
-    assert staleness(claim, held, book.keys) == ""
-    assert staleness(changed("smallest_effect: 0.01", "smallest_effect: 0.02"), held, book.keys) == (
+    assert staleness(claim, held, book) == ""
+    assert staleness(changed("smallest_effect: 0.01", "smallest_effect: 0.02"), held, book) == (
         "the claim's file now has another smallest_effect"
     )
-    assert staleness(changed("claim: A higher", "claim: A much higher"), held, book.keys) == ""  # wording decides nothing
+    assert staleness(changed("claim: A higher", "claim: A much higher"), held, book) == ""  # wording decides nothing
     older = held | {"versions": held["versions"] | {"torch": "2.12.0"}}
-    assert staleness(claim, older, book.keys) == f"other libraries: torch 2.12.0 -> {version('torch')}"
+    assert staleness(claim, older, book) == f"other libraries: torch 2.12.0 -> {version('torch')}"
     moved = {arm: keys | {"sft": "0123", "rl": "4567", "eval": "89ab"} for arm, keys in held["stages"].items()}
-    assert staleness(claim, held | {"stages": moved}, book.keys) == "code or settings of stage sft changed"
+    assert staleness(claim, held | {"stages": moved}, book) == "code or settings of stage sft changed"
 
 
 def test_code_that_cannot_matter_does_not_void_a_result_and_code_that_can_does(changed: Change, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,9 +108,9 @@ def test_code_that_cannot_matter_does_not_void_a_result_and_code_that_can_does(c
     monkeypatch.setattr(keys, "_inspect", edited)
     assert graph.stage_key is keys.stage_key
     edit = "lore_lab.train.kl_cov"  # an arm that this claim does not use
-    assert staleness(claim, held, KeyBook().keys) == ""
+    assert staleness(claim, held, KeyBook()) == ""
     edit = "lore_lab.train.trainer"
-    assert staleness(claim, held, KeyBook().keys) == "code or settings of stage rl changed"
+    assert staleness(claim, held, KeyBook()) == "code or settings of stage rl changed"
 
 
 def test_keys_are_kept_until_the_tree_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
