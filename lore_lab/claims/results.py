@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 from collections.abc import Iterable, Mapping
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-import lore_lab
 from lore_lab.claims.claim import EXPERIMENTS, Claim
 from lore_lab.claims.run import arm_words
 from lore_lab.config.compose import compose
 from lore_lab.config.overrides import CONF
 from lore_lab.config.validate import ConfigError
-from lore_lab.stages.graph import build
-from lore_lab.stages.keys import digest, version
+from lore_lab.data.registry import content
+from lore_lab.stages.graph import SPECS, Node, build
+from lore_lab.stages.keys import code_hash, digest, stage_key, version
 from lore_lab.stages.records import read_json
 from lore_lab.stages.store import checksum, write_json
 
@@ -125,36 +124,47 @@ def staleness(claim: Claim, result: Result, book: KeyBook) -> str:
 
 
 class KeyBook:
-    """Stage keys that the present code, settings and libraries give to override words. Composing costs a tenth of a second an arm, so the keys
-    are kept in a file until any byte of lore_lab/ or conf/ or a library's version moves."""
+    """Stage keys that the present code, settings and libraries give to override words.
+
+    Composing costs a tenth of a second an arm; so what a point's keys are made of, save code and versions, is kept in a file until conf/ or the
+    code that composes and plans moves. The keys themselves are always derived from the present code.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        tree = {
-            str(file): checksum(file)
-            for folder in (Path(lore_lab.__file__).parent, CONF)
-            for file in sorted(folder.rglob("*.*"))
-            if file.is_file()
-        }
-        self._state = digest(
-            [{name: sha for name, sha in tree.items() if "__pycache__" not in name}, sorted((d.name, d.version) for d in distributions())]
-        )
+        settings = {str(file.relative_to(CONF)): checksum(file) for file in sorted(CONF.rglob("*.yaml"))}
+        self._state = digest([settings, code_hash(["lore_lab.config.compose", "lore_lab.stages.graph"]), version("hydra-core")])
         kept = read_json(path) if path else None
-        self._keys: dict[str, dict[str, str]] = kept["keys"] if kept and kept.get("state") == self._state else {}
+        self._recipes: dict[str, Recipe] = kept["recipes"] if kept and kept.get("state") == self._state else {}
 
     def keys(self, words: tuple[str, ...], device: str) -> dict[str, str]:
         """Role -> key of the point's stages, computed on `device`. Raises ConfigError and Hydra's own errors."""
         name = " ".join([*words, f"on {device}"])
-        if name not in self._keys:
+        recipe = self._recipes.get(name)
+        if recipe is None:
             config = compose(words)
             config = dataclasses.replace(config, compute=dataclasses.replace(config.compute, device=device))
-            self._keys[name] = {role: node.key for role, node in build(config).items()}
-        return self._keys[name]
+            recipe = [_ingredients(node) for node in build(config).values()]
+            if not content(config.data):  # a table's checksums are among the settings, and its files may move
+                self._recipes[name] = recipe
+        keys: dict[str, str] = {}
+        for parts in recipe:
+            inputs = {wanted: keys[source] for wanted, source in parts["inputs"].items()}
+            keys[parts["role"]] = stage_key(parts["stage"], parts["config"], inputs, parts["modules"], SPECS[parts["stage"]].libraries)[0]
+        return keys
 
     def save(self) -> None:
-        if self._path and self._keys:
+        if self._path and self._recipes:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self._path, {"state": self._state, "keys": self._keys})
+            write_json(self._path, {"state": self._state, "recipes": self._recipes})
+
+
+Recipe = list[dict[str, Any]]  #: of each stage, inputs before their users: role, stage, config slice, the roles it reads, modules
+
+
+def _ingredients(node: Node) -> dict[str, Any]:
+    inputs = {wanted: source.role for wanted, source in node.inputs.items()}
+    return {"role": node.role, "stage": node.stage, "config": node.config, "inputs": inputs, "modules": node.parts["modules"]}
 
 
 def verdict_lines(claim: Claim, result: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from lore_lab.config.overrides import CONF, check, companions
 from lore_lab.config.schema import Config, register
 from lore_lab.config.validate import typed
 
+_registered = functools.cache(register)
+
 
 @functools.cache
 def compose(words: tuple[str, ...]) -> Config:
@@ -20,7 +22,7 @@ def compose(words: tuple[str, ...]) -> Config:
     Raises ConfigError, and Hydra's own errors.
     """
     check(words)
-    register()
+    _registered()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return typed(hydra_compose("config", overrides=[*words, *companions(words)]))

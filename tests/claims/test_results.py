@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from lore_lab.analysis.stats import t_test
-from lore_lab.claims.claim import Claim, load_claim
+from lore_lab.analysis.verdicts import Verdict, judge, overall
+from lore_lab.claims.claim import EXPERIMENTS, Claim, load_claim
 from lore_lab.claims.results import KeyBook, load_result, make_result, result_path, staleness, write_result
 from lore_lab.claims.run import arm_words
 from lore_lab.claims.standing import BEGIN, END, board, cards, standings, with_board, write_board
@@ -113,17 +114,29 @@ def test_code_that_cannot_matter_does_not_void_a_result_and_code_that_can_does(c
     assert staleness(claim, held, KeyBook()) == "code or settings of stage rl changed"
 
 
-def test_keys_are_kept_until_the_tree_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_keys_are_made_of_is_kept_until_settings_move_and_code_is_always_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lore_lab.claims import results
+    from lore_lab.config.compose import compose
+    from lore_lab.stages import graph, keys
 
-    book = KeyBook(tmp_path / "keys.json")
-    keys = book.keys(("rl=off",), "cpu")
+    path, words = tmp_path / "keys.json", ("rl=off",)
+    book = KeyBook(path)
+    before = book.keys(words, "cpu")
+    assert before == {role: node.key for role, node in graph.build(compose((*words, "compute.device=cpu"))).items()}
     book.save()
     monkeypatch.setattr(results, "compose", lambda words: pytest.fail("composed again"))
-    assert KeyBook(tmp_path / "keys.json").keys(("rl=off",), "cpu") == keys
+    assert KeyBook(path).keys(words, "cpu") == before
+    inspect = keys._inspect
+    monkeypatch.setattr(
+        keys, "_inspect", lambda module: (inspect(module)[0] + "edited" * (module == "lore_lab.train.sft"), inspect(module)[1])
+    )
+    after = KeyBook(path).keys(words, "cpu")
+    assert {role for role in before if after[role] != before[role]} == {"sft", "eval"}
     monkeypatch.setattr(results, "CONF", tmp_path)  # other settings
     with pytest.raises(pytest.fail.Exception):
-        KeyBook(tmp_path / "keys.json").keys(("rl=off",), "cpu")
+        KeyBook(path).keys(words, "cpu")
 
 
 def test_the_board_shows_what_was_measured_and_names_the_rest(result: dict[str, Any], folder: Path, tmp_path: Path) -> None:
@@ -189,3 +202,22 @@ def test_a_run_with_further_words_is_not_the_files_own(name: str) -> None:
     assert Plan(claim, ("root=elsewhere", "tracking=local"), ()).as_filed
     assert not Plan(claim, ("seed=0,1",), ()).as_filed
     assert not Plan(claim, ("root=elsewhere", "data.size=64"), ()).as_filed
+
+
+def test_every_committed_result_belongs_to_a_claim_and_is_what_the_rule_says() -> None:
+    for path in EXPERIMENTS.glob("*/*.result.json"):
+        name = f"{path.parent.name}/{path.name.removesuffix('.result.json')}"
+        claim, found = load_claim(name), load_result(name)
+        assert found is not None
+        verdicts = [Verdict.from_dict(row) for row in found["verdicts"]]
+        again = judge(
+            {v.arm: v.differences for v in verdicts},
+            smallest_effect=found["rule"]["smallest_effect"],
+            direction=found["rule"]["direction"],
+            inert={v.arm: "noted" for v in verdicts if "did not act" in v.reason},
+        )
+        assert [v.outcome for v in again] == [v.outcome for v in verdicts], name
+        assert overall(verdicts)[0] == found["outcome"], name
+        assert len(found["rule"]["seeds"]) >= 5, name
+        assert "+changes" not in found["commit"], f"{name} was measured on code that was not committed"
+        assert claim.judged, name
