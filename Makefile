@@ -1,9 +1,9 @@
-# make train: the default point. make test: the fast suite. Each sets up .venv first.
+# make train: the default point. make test: the fast suite. make notebooks: their outputs anew. Each sets up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint slow setup clean
+.PHONY: train test lint slow notebooks setup clean
 
 setup: $(VENV)/.installed
 
@@ -21,6 +21,9 @@ test: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+notebooks: setup
+	$(BIN)/python -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 lint: setup
 	$(BIN)/ruff check .

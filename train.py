@@ -41,12 +41,24 @@ def refuse(error: Exception) -> int:
     return 2
 
 
+def name_experiments(argv: list[str]) -> None:
+    """Hand `experiment=a,b` to the sweeper, whose setting it is: an experiment is no field of a point. Raises ConfigError without -m."""
+    words = [word for word in argv if word.startswith("experiment=")]
+    if not words:
+        return
+    if not {"-m", "--multirun"} & set(argv):
+        raise ConfigError(f"{words[0]} is many points, one an arm and seed: use python train.py -m {words[0]}")
+    names = [name for word in words for name in word.partition("=")[2].split(",")]
+    argv[:] = [word for word in argv if word not in words] + [f"hydra.sweeper.experiment=[{','.join(names)}]"]
+
+
 def main() -> None:
     if "--plan" in sys.argv:
         sys.argv.remove("--plan")
         os.environ["LORE_LAB_PLAN"] = "1"
     register()
     try:
+        name_experiments(sys.argv)
         words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
         check(words)
         sys.argv += companions(words)

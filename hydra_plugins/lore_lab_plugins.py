@@ -5,7 +5,7 @@ No postponed annotations here: Hydra runs plugin files outside sys.modules, wher
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -18,9 +18,12 @@ from omegaconf import DictConfig
 
 @dataclass
 class LoreSweeperConf:
+    """experiment: claims whose arms and seeds are the points; train.py puts the command's `experiment=` here."""
+
     _target_: str = "hydra_plugins.lore_lab_plugins.LoreSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
+    experiment: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -37,14 +40,22 @@ _store.store(group="hydra/launcher", name="local", node=LocalLauncherConf, provi
 
 
 class LoreSweeper(BasicSweeper):
-    """Cartesian sweeps, as Hydra's own; results are counted afterwards, whatever the launcher said."""
+    """Cartesian sweeps, as Hydra's own, or the arms of claims; results are counted afterwards, whatever the launcher said."""
+
+    def __init__(self, max_batch_size: int | None, params: Any, experiment: Sequence[str]) -> None:
+        super().__init__(max_batch_size, params)
+        self.experiment = list(experiment)
 
     def sweep(self, arguments: list[str]) -> Any:
+        from lore_lab.claims.run import run_claims
         from lore_lab.command import run_sweep
 
         assert self.hydra_context is not None
         assert self.config is not None
-        return run_sweep(arguments, self.hydra_context.config_loader, self.config, self.launcher)
+        loader = self.hydra_context.config_loader
+        if self.experiment:
+            return run_claims(self.experiment, arguments, loader, self.config, self.launcher)
+        return run_sweep(arguments, loader, self.config, self.launcher)
 
 
 class LocalLauncher(Launcher):

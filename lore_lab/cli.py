@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 from rich.console import Console
@@ -19,6 +19,9 @@ from rich.table import Table
 
 from lore_lab.stages.records import alive, read_json
 from lore_lab.stages.store import DamagedArtifactWarning, Store
+
+if TYPE_CHECKING:
+    from lore_lab.claims.standing import Standing
 
 
 def _console() -> Console:
@@ -114,8 +117,40 @@ def cache_gc(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     from lore_lab.analysis.report import write_report
+    from lore_lab.claims.standing import cards
 
-    print(write_report(arguments.root, arguments.sweep, arguments.output))
+    root = Path(arguments.root)
+    shown = cards(_standings(root), root) if arguments.claims else ()
+    print(write_report(root, arguments.sweep, arguments.output, claims=shown))
+    return 0
+
+
+def _standings(root: Path) -> list[Standing]:
+    from lore_lab.claims.results import KeyBook
+    from lore_lab.claims.standing import standings
+
+    return standings(book=KeyBook(root / "claims" / "keys.json"))
+
+
+def claims(arguments: argparse.Namespace) -> int:
+    """Every claim with its standing; or the README's board, written anew."""
+    from lore_lab.claims.standing import standings, write_board
+
+    if arguments.write:
+        write_board(Path(arguments.write), standings())
+        return 0
+    table = Table("claim", "tag", "standing", "effect [95 % interval]", "seeds", "stale", "budget, min", title="claims")
+    found = _standings(Path(arguments.root))
+    for own in found:
+        seeds = f"{own.seeds}" if own.seeds else ""
+        table.add_row(own.claim.name, own.claim.tag, own.outcome, "\n".join(own.effects), seeds, own.stale, f"{own.claim.budget:g}")
+    _console().print(table)
+    measured = [own for own in found if own.result]
+    waiting = sum(not own.result and bool(own.claim.needs) for own in found)
+    _console().print(
+        f"{len(found)} claims: {len(measured)} measured ({sum(bool(own.stale) for own in measured)} stale), "
+        f"{len(found) - len(measured) - waiting} runnable, {waiting} waiting for what the lab lacks"
+    )
     return 0
 
 
@@ -196,8 +231,12 @@ def parser() -> argparse.ArgumentParser:
     laboratory.add_argument("sweep", nargs="?", help="sweep id; the newest one by default")
     laboratory.add_argument("-o", "--output", help="folder; sweeps/<id>/rl by default")
     laboratory.set_defaults(run=rl)
+    lister = commands.add_parser("claims", help="the claims of the papers and how they stand")
+    lister.add_argument("--write", metavar="PAGE", help="write the board into this Markdown page instead")
+    lister.set_defaults(run=claims)
     reporter = commands.add_parser("report", help="one HTML file on a sweep")
     reporter.add_argument("sweep", nargs="?", help="sweep id; the newest one by default")
+    reporter.add_argument("--claims", action="store_true", help="the board of claims and a page on each")
     reporter.add_argument("-o", "--output", default="report.html")
     reporter.set_defaults(run=report)
     return main_parser

@@ -121,8 +121,7 @@ def run_sweep(arguments: Sequence[str], loader: Any, master: DictConfig, launche
         return
     command = "python train.py -m " + shlex.join(arguments)
     folder = write_sweep(root, points, axes, command)
-    os.environ[SWEEP] = folder.name
-    states = _launch(points, job_overrides, launcher, folder.name)
+    states = launch(points, job_overrides, launcher, folder.name)
     write_sweep(root, points, axes, command, finished=now())
     from lore_lab.analysis.summary import summarise_sweep  # pandas and matplotlib: only once there is something to show
 
@@ -133,8 +132,9 @@ def run_sweep(arguments: Sequence[str], loader: Any, master: DictConfig, launche
         raise SystemExit(1)
 
 
-def _launch(points: Sequence[Point], job_overrides: Sequence[Sequence[str]], launcher: Any, sweep: str) -> dict[str, str]:
+def launch(points: Sequence[Point], job_overrides: Sequence[Sequence[str]], launcher: Any, sweep: str) -> dict[str, str]:
     """Hand over; returns the state of every point by key. A launcher's own failure is reported and the points are counted all the same."""
+    os.environ[SWEEP] = sweep
     if hasattr(launcher, "workers"):
         return run_points(points, launcher.workers, sweep)
     try:

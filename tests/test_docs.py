@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lore_lab.claims.claim import load_claim
 from lore_lab.cli import parser
 from lore_lab.command import expand
 from lore_lab.config.guards import inert
@@ -31,6 +32,9 @@ def commands(program: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "command"), commands("python train.py"))
 def test_a_train_command_of_the_docs_is_accepted(compose, page: str, command: str) -> None:  # type: ignore[no-untyped-def]
     words = [word for word in shlex.split(command)[2:] if word not in ("-m", "--plan", "...")]
+    for claims in [word.partition("=")[2] for word in words if word.startswith("experiment=")]:
+        assert all(load_claim(name).name == name for name in claims.split(","))
+    words = [word for word in words if not word.startswith("experiment=")]
     check(words)
     words += companions(words)
     for overrides in expand(words)[0]:

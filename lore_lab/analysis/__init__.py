@@ -7,14 +7,16 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "load": ("load_runs", "latest", "load_curves", "load_predictions", "list_sweeps"),
-    "compare": ("compare", "subset_effects"),
+    "load": ("load_runs", "latest", "load_curves", "load_predictions", "list_sweeps", "short_names"),
+    "comparison": ("compare", "subset_effects"),
     "curves": ("curve_summary", "fit_entropy_law", "seed_bands"),
-    "figures": ("plot_curves", "plot_sweep"),
+    "claims": ("load_claims",),
+    "figures": ("plot_curves", "plot_sweep", "plot_verdicts"),
     "laboratory": ("arm_facts", "write_laboratory"),
+    "measures": ("with_metric",),
     "realised": ("effects", "realised_effect"),
     "summary": ("summarise_sweep", "Summary"),
-    "verdicts": ("verdict", "Verdict", "judge", "verdict_table"),
+    "verdicts": ("verdict", "Verdict", "judge", "overall", "verdict_table"),
     "report": ("write_report",),
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}

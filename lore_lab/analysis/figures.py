@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from lore_lab.analysis.curves import headline_curves, seed_bands
 from lore_lab.analysis.load import load_curves, load_runs, short_names
-from lore_lab.analysis.palette import MOST_ARMS, TITLES, arm_style
+from lore_lab.analysis.palette import MOST_ARMS, OUTCOMES, TITLES, arm_style
 
 _STYLE = {"grid.color": "#dddddd", "text.color": "#222222", "label.color": "#222222"}
 
@@ -68,6 +68,37 @@ def plot_curves(
     figure.legend(handles, texts, loc="outside lower center", ncols=min(3, max(1, len(texts))), fontsize=9, frameon=False, handlelength=3)
     heading = f"{title}  ({note}line: mean, band: range of seeds)" if title else note.removesuffix("; ")
     figure.suptitle(heading, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def plot_verdicts(table: pd.DataFrame, *, title: str | None = None) -> Picture:
+    """One line an arm: its effect with the 95 % interval, in units of the smallest effect of interest (the grey band is +-1).
+
+    table: columns effect, low, high, outcome, smallest_effect, arm and, where there are several claims, name: rows of load_claims, or a
+    verdict_table with its smallest_effect added. Rows without an effect are left out.
+    """
+    rows = table.dropna(subset=["effect"]).reset_index(drop=True)
+    figure = Picture(figsize=(8.4, 1.2 + 0.34 * max(len(rows), 1)), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    if rows.empty:
+        figure.text(0.5, 0.5, "nothing measured yet", ha="center", va="center", color=_STYLE["text.color"])
+        return figure
+    axis = figure.subplots()
+    axis.axvspan(-1, 1, color="#eeeeee", zorder=0)
+    axis.axvline(0, color="#888888", linewidth=0.8, zorder=1)
+    scaled = rows[["effect", "low", "high"]].astype(float).div(rows["smallest_effect"].astype(float), axis=0).to_numpy()
+    for place, (outcome, (mean, low, high)) in enumerate(zip(rows["outcome"], scaled, strict=True)):
+        colour, marker = OUTCOMES[outcome]
+        axis.plot([low, high], [place, place], color=colour, linewidth=1.8)
+        axis.plot(mean, place, marker=marker, color=colour, markersize=6)
+    names = rows["name"] + " · " + rows["arm"] if "name" in rows else rows["arm"]
+    axis.set_yticks(range(len(rows)), [f"{name}: {outcome}" for name, outcome in zip(names, rows["outcome"], strict=True)], fontsize=9)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_xlabel("effect with its 95 % interval, in smallest effects of interest", fontsize=9)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(labelsize=9, left=False)
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lore_lab.analysis.compare import arm_estimate, by_seed
+from lore_lab.analysis.comparison import arm_estimate, by_seed
 from lore_lab.analysis.curves import curve_summary, fit_or_nan, law_points
 from lore_lab.analysis.load import list_sweeps, load_curves, load_manifest, load_order, load_runs, load_sweep, short_names
 from lore_lab.analysis.panels import plot_entropy, plot_law, plot_orders

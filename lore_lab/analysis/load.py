@@ -21,8 +21,8 @@ MODEL_STAGES = ("base", "sft", "dpo", "rl", "distill")
 def load_runs(root: str | Path = "outputs", sweep: str | None = None) -> pd.DataFrame:
     """One row per point of `root` (of one sweep, in the sweep's order, when `sweep` is given).
 
-    Columns: point, sweep (the newest that holds the point), state, seed, arm (the overrides except the seed, "default" when
-    there are none), seconds, finished, error, log, stages (list of (stage, key)), one column per axis (numbers where all values are
+    Columns: point, sweep (the newest that holds the point), state, seed, arm (as the sweep's experiment calls it, else the overrides
+    except the seed, "default" when there are none), seconds, finished, error, log, stages (list of (stage, key)), one column per axis (numbers where all values are
     numbers), one per metric. A point of the sweep that never started is there with state "queued". Raises FileNotFoundError for
     a sweep that is not there.
     """
@@ -32,7 +32,7 @@ def load_runs(root: str | Path = "outputs", sweep: str | None = None) -> pd.Data
     queued = {entry["point"]: entry["overrides"] for s in sweeps for entry in s["points"]}
     points = list(queued) if sweep else sorted(p.name for p in (root / "points").glob("*") if (p / "point.json").exists())
     # Another command may have come to the same point since; in a sweep a point goes by the sweep's words.
-    named = {point: {"overrides": words} for point, words in queued.items()} if sweep else {}
+    named = {e["point"]: {name: e[name] for name in ("overrides", "arm") if name in e} for e in sweeps[0]["points"]} if sweep else {}
     records = [(load_point(root, point) or {"state": "queued"}) | named.get(point, {}) for point in points]
     swept = [axis for s in sweeps for axis in s["axes"]] if sweep else _override_keys(records)
     axes = [axis for axis in dict.fromkeys(swept) if axis != "seed"]
@@ -175,7 +175,7 @@ def _row(point: str, sweep: str | None, record: dict[str, Any], axes: Sequence[s
         "sweep": sweep,
         "state": record.get("state"),
         "seed": record.get("seed", int(values["seed"]) if values.get("seed", "").isdigit() else None),
-        "arm": arm_name(overrides),
+        "arm": record.get("arm") or arm_name(overrides),
         "seconds": record.get("seconds"),
         "finished": record.get("finished"),
         "error": record.get("error"),

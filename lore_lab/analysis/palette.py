@@ -31,3 +31,12 @@ def arm_style(index: int) -> ArmStyle:
     """The style of the index-th arm. Seven colours and four dashes have no common divisor: 28 arms differ."""
     dash, svg = _DASHES[index % len(_DASHES)]
     return ArmStyle(_COLOURS[index % len(_COLOURS)], dash, svg)
+
+
+#: outcome of a verdict -> (colour, marker)
+OUTCOMES = {
+    "supported": ("#009e73", "o"),
+    "contradicted": ("#d55e00", "X"),
+    "no effect": ("#0072b2", "s"),
+    "inconclusive": ("#777777", "D"),
+}

@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from lore_lab.analysis.compare import MAIN_METRICS, arm_estimate, by_seed, main_metrics, pairs_of
+from lore_lab.analysis.comparison import MAIN_METRICS, arm_estimate, by_seed, main_metrics, pairs_of
 from lore_lab.analysis.load import load_runs, load_sweep, short_names
 from lore_lab.analysis.realised import realised_effect
 from lore_lab.analysis.stats import Estimate, t_interval

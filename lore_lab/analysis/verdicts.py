@@ -6,13 +6,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lore_lab.analysis.compare import by_seed, pairs_of
+from lore_lab.analysis.comparison import by_seed
 from lore_lab.analysis.load import find_arm
 from lore_lab.analysis.realised import inert_arms
 from lore_lab.analysis.stats import (
@@ -20,6 +20,7 @@ from lore_lab.analysis.stats import (
     Pairs,
     holm,
     holm_levels,
+    paired_differences,
     power_difference,
     power_equivalence,
     probability_of_improvement,
@@ -29,10 +30,11 @@ from lore_lab.analysis.stats import (
     t_test,
 )
 
-Direction = Literal["up", "down", "flat"]
+Direction = Literal["up", "down", "flat", "not up", "not down"]
 Outcome = Literal["supported", "contradicted", "no effect", "inconclusive"]
 
 LEAST_SEEDS = 5
+_CHANGES = ("up", "down")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +71,14 @@ class Verdict:
         content = dataclasses.asdict(self)
         return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in content.items()}
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
+        """What as_dict gave, also after JSON; a bound or p-value that was not finite is nan."""
+        optional = ("seeds_to_settle", "improvement")
+        values: dict[str, Any] = {key: math.nan if value is None and key not in optional else value for key, value in content.items()}
+        lists: dict[str, Any] = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return cls(**values | lists)
+
 
 def judge(
     differences: Mapping[str, ArrayLike],
@@ -83,15 +93,16 @@ def judge(
 
     differences: arm -> paired differences to the baseline, one per seed, finite. smallest_effect: the smallest difference
     anyone would care about, > 0, in the metric's unit. direction: "up" or "down" claims a change, "flat" claims that there is
-    none. inert: arm -> why it could not act; such an arm is inconclusive, since its result says nothing of the claim.
+    none, "not up" and "not down" that there is none on that side. inert: arm -> why it could not act; such an arm is
+    inconclusive, since its result says nothing of the claim.
     """
     if not smallest_effect > 0 or not math.isfinite(smallest_effect):
         raise ValueError(f"smallest_effect={smallest_effect} must be a finite number above 0")
-    if direction not in ("up", "down", "flat"):
-        raise ValueError(f"direction={direction!r} is not one of up, down, flat")
+    if direction not in get_args(Direction):
+        raise ValueError(f"direction={direction!r} is not one of {', '.join(get_args(Direction))}")
     rows = {arm: np.asarray(values, dtype=float) for arm, values in differences.items()}
-    apart = _holm_family(rows, lambda values: _p_apart(values, smallest_effect if direction == "flat" else 0.0), 1 - confidence)
-    close = _holm_family(rows, lambda values: _p_close(values, smallest_effect), 1 - confidence)
+    apart = _holm_family(rows, lambda values: _p_apart(values, 0.0 if direction in _CHANGES else smallest_effect), 1 - confidence)
+    close = _holm_family(rows, lambda values: _p_close(values, smallest_effect, direction), 1 - confidence)
     verdicts = []
     for arm, values in rows.items():
         reason_inert = (inert or {}).get(arm)
@@ -99,6 +110,7 @@ def judge(
         plain = t_interval(values, confidence)
         unsettled = outcome == "inconclusive" and not reason_inert and plain.sd > 0
         needed = seeds_to_settle(plain.sd, smallest_effect, level=close[arm].level) if unsettled else None
+        # That an arm is no worse is shown as often as one that is better by the smallest effect is shown to be better.
         power = power_equivalence if direction == "flat" else power_difference
         verdicts.append(
             Verdict(
@@ -125,7 +137,7 @@ def judge(
 
 def verdict(
     runs: pd.DataFrame,
-    baseline: str,
+    baseline: str | None,
     metric: str = "eval/macro_f1",
     *,
     smallest_effect: float,
@@ -136,20 +148,36 @@ def verdict(
 ) -> list[Verdict]:
     """Verdicts of `arms` (all others when None) against `baseline` on `metric`, paired by seed.
 
+    baseline: None where the metric is a difference itself (such as RL less SFT within a run): its values are judged as they are.
     runs: as load_runs gives them. missing: "error" names seeds without a pair, "drop" leaves them out and lists them in the
     verdict. inert: arm -> why it could not act; found from the runs' own folder when None.
     """
-    baseline = find_arm(runs, baseline)
-    chosen = [find_arm(runs, arm) for arm in arms] if arms else [arm for arm in runs["arm"].unique() if arm != baseline]
+    baseline = find_arm(runs, baseline) if baseline is not None else None
+    chosen = [find_arm(runs, arm) for arm in arms] if arms is not None else [str(arm) for arm in runs["arm"].unique() if arm != baseline]
     values = by_seed(runs, metric)
-    pairs = {arm: pairs_of(values, arm, baseline, missing) for arm in chosen}
+    zero = {arm: dict.fromkeys(values[arm], 0.0) for arm in chosen}
+    base = {arm: zero[arm] if baseline is None else values[baseline] for arm in chosen}
+    pairs = {arm: paired_differences(values[arm], base[arm], missing=missing, name=repr(arm)) for arm in chosen}
     empty = [arm for arm, pair in pairs.items() if not pair.seeds]
     if empty:
         raise ValueError(f"no seed has both {metric} of {empty[0]!r} and of the baseline")
     if inert is None:
-        inert = inert_arms(runs, baseline)
+        inert = inert_arms(runs, baseline) if baseline is not None else {}
     verdicts = judge({a: p.differences for a, p in pairs.items()}, smallest_effect=smallest_effect, direction=direction, inert=inert)
-    return [_with_pairs(v, pairs[v.arm], values[v.arm], values[baseline]) for v in verdicts]
+    return [_with_pairs(v, pairs[v.arm], values[v.arm], None if baseline is None else values[baseline]) for v in verdicts]
+
+
+def overall(verdicts: Sequence[Verdict]) -> tuple[Outcome, str]:
+    """(outcome, why) of a claim that says the same of every arm judged: supported where every arm is; contradicted where one is.
+
+    Else inconclusive where one is, since more seeds may settle it; else no effect: at least one arm does nothing anyone would care about.
+    Raises ValueError when there is nothing to judge.
+    """
+    if not verdicts:
+        raise ValueError("a claim without a judged arm has no verdict")
+    order: tuple[Outcome, ...] = ("contradicted", "inconclusive", "no effect", "supported")
+    deciding = min(verdicts, key=lambda v: order.index(v.outcome))
+    return deciding.outcome, deciding.reason if len(verdicts) == 1 else f"{deciding.arm}: {deciding.reason}"
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -181,10 +209,11 @@ def _p_apart(values: np.ndarray, bound: float) -> float:
     return min(1.0, 2 * min(t_test(values, bound)[1], t_test(values, -bound)[0]))
 
 
-def _p_close(values: np.ndarray, bound: float) -> float:
-    """Twice the p-value of the two one-sided tests of "the mean lies at +-bound or beyond": at most the level exactly where the
-    interval lies inside."""
-    return min(1.0, 2 * max(t_test(values, -bound)[1], t_test(values, bound)[0]))
+def _p_close(values: np.ndarray, bound: float, direction: Direction) -> float:
+    """Twice the p-value of the one-sided tests of "the mean lies at +-bound or beyond" (on the side of "not up", "not down" only): at most
+    the level exactly where the interval lies inside."""
+    below, above = t_test(values, bound)[0], t_test(values, -bound)[1]
+    return min(1.0, 2 * {"not up": below, "not down": above}.get(direction, max(below, above)))
 
 
 def _decide(
@@ -192,22 +221,17 @@ def _decide(
 ) -> tuple[Outcome, str, _Test]:
     """The outcome, why, and the test it was read from. apart: against no difference ("flat": against at most the smallest effect).
     close: against a difference of the smallest effect or more."""
-    own = close if direction == "flat" else apart
+    own = apart if direction in _CHANGES else close
     if inert:
         return "inconclusive", f"the arm did not act: {inert}", own
     if values.size < least_seeds:
         return "inconclusive", f"{values.size} seeds, at least {least_seeds} are needed", own
     if spread(values) == 0 and abs(apart.interval.mean) > 1e-12:
         return "inconclusive", "every seed gives the same difference: the seeds do not act, so this is one run", own
+    if direction not in _CHANGES:
+        return _decide_no_change(apart, close, smallest, direction)
     inside = -smallest < close.interval.low and close.interval.high < smallest
-    bound = smallest if direction == "flat" else 0.0
-    above, below = apart.interval.low > bound, apart.interval.high < -bound
-    if direction == "flat":
-        if inside:
-            return "supported", "the interval lies inside the smallest effect", close
-        if above or below:
-            return "contradicted", "the interval lies beyond the smallest effect", apart
-        return "inconclusive", "the interval reaches beyond the smallest effect and is not clear of it", close
+    above, below = apart.interval.low > 0, apart.interval.high < 0
     if inside:
         return "no effect", f"{'there is a difference, but ' if above or below else ''}the interval lies inside the smallest effect", close
     if above or below:
@@ -216,7 +240,20 @@ def _decide(
     return "inconclusive", "the interval holds 0 and reaches beyond the smallest effect", apart
 
 
-def _with_pairs(found: Verdict, pairs: Pairs, arm: Mapping[int, float], baseline: Mapping[int, float]) -> Verdict:
+def _decide_no_change(apart: _Test, close: _Test, smallest: float, direction: Direction) -> tuple[Outcome, str, _Test]:
+    """The outcome of a claim that nothing changes, or nothing on one side."""
+    up, down = direction != "not down", direction != "not up"  # sides on which a change would contradict
+    side = {"flat": "", "not up": "the upper side of ", "not down": "the lower side of "}[direction]
+    if (close.interval.high < smallest or not up) and (close.interval.low > -smallest or not down):
+        return "supported", f"the interval lies inside {side}the smallest effect", close
+    if (up and apart.interval.low > smallest) or (down and apart.interval.high < -smallest):
+        return "contradicted", "the interval lies beyond the smallest effect", apart
+    return "inconclusive", "the interval reaches beyond the smallest effect and is not clear of it", close
+
+
+def _with_pairs(found: Verdict, pairs: Pairs, arm: Mapping[int, float], baseline: Mapping[int, float] | None) -> Verdict:
+    if baseline is None:
+        return dataclasses.replace(found, seeds=pairs.seeds, dropped=pairs.dropped)
     mine, base = ([side[seed] for seed in pairs.seeds] for side in (arm, baseline))
     improvement = probability_of_improvement(mine, base, resamples=2).mean
     return dataclasses.replace(found, seeds=pairs.seeds, dropped=pairs.dropped, improvement=improvement)

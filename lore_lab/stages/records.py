@@ -25,12 +25,13 @@ from lore_lab.stages.store import Store, write_json
 
 @dataclass(frozen=True)
 class Point:
-    """One resolved config, with its stages and the overrides that made it."""
+    """One resolved config, with its stages and the overrides that made it. arm: what an experiment calls it."""
 
     key: str
     config: Config
     overrides: tuple[str, ...]
     nodes: Mapping[str, Node] = field(repr=False)
+    arm: str = ""
 
     @classmethod
     def of(cls, config: Config, overrides: Sequence[str]) -> Point:
@@ -39,7 +40,9 @@ class Point:
 
     @property
     def title(self) -> str:
-        """What sets the point apart, for people: overrides that cannot change a result are left out."""
+        """What sets the point apart, for people: its arm and seed, or its overrides without those that cannot change a result."""
+        if self.arm:
+            return f"{self.arm} seed={self.config.seed}"
         return " ".join(word for word in self.overrides if not word.startswith(("root=", "tracking", "guard="))) or "default"
 
     @property
@@ -136,22 +139,27 @@ def alive(folder: Path) -> bool:
     return False
 
 
-def sweep_id(points: Sequence[Point]) -> str:
-    """The same points are the same sweep, whatever the order of the command's words."""
-    return digest(sorted(point.key for point in points))
+def sweep_id(points: Sequence[Point], experiment: str = "") -> str:
+    """The same points are the same sweep, whatever the order of the command's words; each experiment has its own."""
+    return digest(sorted(point.key for point in points) + ([experiment] if experiment else []))
 
 
-def write_sweep(root: Path, points: Sequence[Point], axes: Mapping[str, Sequence[str]], command: str, **extra: Any) -> Path:
-    """Write or refresh sweep.json; returns the sweep's folder."""
-    folder = root / "sweeps" / sweep_id(points)
+def write_sweep(
+    root: Path, points: Sequence[Point], axes: Mapping[str, Sequence[str]], command: str, experiment: str = "", **extra: Any
+) -> Path:
+    """Write or refresh sweep.json; returns the sweep's folder. experiment: the claim whose arms these are."""
+    folder = root / "sweeps" / sweep_id(points, experiment)
     folder.mkdir(parents=True, exist_ok=True)
     before = read_json(folder / "sweep.json") or {"created": now()}
     content = before | {
         "sweep": folder.name,
         "command": command,
         "axes": {name: list(values) for name, values in axes.items()},
-        "points": [{"point": point.key, "overrides": list(point.overrides)} for point in points],
+        "points": [
+            {"point": point.key, "overrides": list(point.overrides)} | ({"arm": point.arm} if point.arm else {}) for point in points
+        ],
         "finished": None,
     }
+    content |= {"experiment": experiment} if experiment else {}
     write_json(folder / "sweep.json", content | extra)
     return folder

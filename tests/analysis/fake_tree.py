@@ -81,7 +81,7 @@ def write_point(
         write_eval(root, before, sft, seed, examples, 0.5)
     write_stage(root, "rl", rl, {"data": "d0", "policy": sft}, _rl_curves(steps, arm, seed, clip, extra_curves), weights)
     write_eval(root, after, rl, seed * 100 + arm, examples, 0.6)
-    stages = [("sft", sft), ("eval", before), ("rl", rl), ("eval", after)]
+    stages = [("sft", "sft", sft), ("sft_eval", "eval", before), ("rl", "rl", rl), ("eval", "eval", after)]
     _json(
         root / "points" / key / "point.json",
         {
@@ -96,9 +96,15 @@ def write_point(
             "pid": 1,
             "error": None,
             "log": f"points/{key}/log.txt",
-            "stages": [{"stage": s, "key": k, "cached": s == "sft", "seconds": 12.3} for s, k in stages],
+            "stages": [{"role": r, "stage": s, "key": k, "cached": s == "sft", "seconds": 12.3} for r, s, k in stages],
             "metrics": metrics,
-            "config": {"seed": seed, "rl": {"clip_high": 0.2, "clip_low": 0.2}, "prompt": {"max_tokens": 128}},
+            "config": {
+                "seed": seed,
+                "rl": {"clip_high": 0.2, "clip_low": 0.2},
+                "prompt": {"max_tokens": 128},
+                "data": {"name": "world", "profile": "small"},
+                "compute": {"device": "cpu"},
+            },
         },
     )
     return key, overrides

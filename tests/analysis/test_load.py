@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_tree import write_stage, write_sweep
 
-from lore_lab.analysis.compare import by_seed
+from lore_lab.analysis.comparison import by_seed
 from lore_lab.analysis.load import find_arm, latest, load_curves, load_runs, short_names
 from lore_lab.tracking.local import CurveWriter
 

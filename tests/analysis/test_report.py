@@ -5,10 +5,11 @@ import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chrome import BROWSER, Chrome
-from fake_tree import write_sweep
+from fake_tree import HOSTILE, write_sweep
 
 from lore_lab.analysis import load_runs, verdict, write_report
 from lore_lab.analysis.report import ClaimCard
@@ -153,6 +154,25 @@ def test_in_a_browser_it_draws_hovers_toggles_and_complains_of_nothing(report: P
         assert page.run("window.hacked === undefined")
         assert not page.complaints
         assert all(url.startswith("file://") for url in page.requests)
+
+
+@pytest.mark.slow
+@needs_browser
+def test_in_a_browser_the_board_leads_to_a_claims_page(tree: Path, tmp_path: Path) -> None:
+    verdicts = tuple(verdict(load_runs(tree), "rl.clip_high=0.2", smallest_effect=0.01))
+    common: dict[str, Any] = {"source": "LORE", "tag": "paper", "metric": "eval/macro_f1"}
+    card = ClaimCard("lore/clip", HOSTILE, outcome="supported", verdicts=verdicts, sweep="s1", arms={"low": "rl.clip_high=0.2"}, **common)
+    other = ClaimCard("lore/vlm", "Another", needs="a model that sees and has a name too long for one line of a phone", **common)
+    html = write_report(tree, None, tmp_path / "r.html", claims=[card, other])
+    with Chrome() as page:
+        page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+        page.open(html)
+        page.run("document.querySelector('#board a').click()")
+        assert page.run("location.hash") == "#lore-clip"
+        assert page.run("document.querySelectorAll('#lore-clip-runs .chart path.line').length") >= 4
+        assert page.run("document.documentElement.scrollWidth") <= 390
+        assert page.run("window.hacked === undefined")
+        assert not page.complaints
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from fake_tree import write_sweep
 from rich.console import Console
 
-from lore_lab.analysis.compare import compare, subset_effects
+from lore_lab.analysis.comparison import compare, subset_effects
 from lore_lab.analysis.load import load_runs
 from lore_lab.analysis.realised import realised_effect
 from lore_lab.analysis.stats import t_interval

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lore_lab.analysis import load_runs, verdict, verdict_table
-from lore_lab.analysis.verdicts import Direction, Verdict, judge
+from lore_lab.analysis.verdicts import Direction, Verdict, judge, overall
 
 SHAPE = np.array([-2, -1, 0, 1, 2]) / np.sqrt(2.5)  # mean 0, sd 1; its 95 % half width over 5 is 1.2417
 
@@ -131,7 +131,7 @@ def test_from_runs_to_json(tree: Path) -> None:
     assert found[0].seeds == (0, 1, 2, 3, 4)
     assert found[0].improvement is not None
     assert found[0].improvement > 0.9
-    assert json.loads(json.dumps(found[0].as_dict()))["outcome"] == "supported"
+    assert Verdict.from_dict(json.loads(json.dumps(found[0].as_dict()))) == found[0]
     assert verdict_table(found).loc[0, "seeds"] == 5
     assert verdict(runs, "rl.clip_high=0.28", smallest_effect=0.01, direction="down")[0].outcome == "supported"
 
@@ -151,3 +151,52 @@ def test_error_rates_by_simulation() -> None:
     null = rates(arms=3, seeds=5, effect=0.0, sd=0.01, smallest_effect=0.01, runs=600, seed=1)
     assert null["any supported"] <= 0.025 + 3 * (0.025 * 0.975 / 600) ** 0.5
     assert rates(arms=1, seeds=5, effect=0.03, sd=0.01, smallest_effect=0.01, runs=300, seed=2)["supported"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "outcome"),
+    [
+        (-3.0, 1.0, "supported"),  # far below is not up
+        (0.0, 0.5, "supported"),  # [-0.62, 0.62]
+        (3.0, 1.0, "contradicted"),
+        (0.9, 0.5, "inconclusive"),  # [0.28, 1.52]
+        (-0.5, 1.0, "supported"),  # [-1.74, 0.74]: open below, inside above
+        (0.0, 1.0, "inconclusive"),
+    ],
+)
+def test_a_claim_that_nothing_rises_asks_one_side_only(mean: float, sd: float, outcome: str) -> None:
+    assert one(mean + sd * SHAPE, "not up").outcome == outcome
+    assert one(-mean - sd * SHAPE, "not down").outcome == outcome
+
+
+def test_a_real_rise_is_rarely_called_none() -> None:
+    rng = np.random.default_rng(3)
+    found = [one(rng.normal(1.0, 1.0, 5), "not up").outcome for _ in range(600)]  # at the smallest effect itself
+    assert found.count("supported") / 600 <= 0.025 + 3 * (0.025 * 0.975 / 600) ** 0.5
+    found = [one(rng.normal(0.0, 0.3, 5), "not up").outcome for _ in range(200)]
+    assert found.count("supported") / 200 > 0.9
+
+
+def test_a_claim_on_several_arms_is_as_good_as_its_worst() -> None:
+    strong, small, wide, wrong = 3 + SHAPE / 4, SHAPE / 8, 3 * SHAPE, -3 + SHAPE / 4
+
+    def outcome(**arms: object) -> str:
+        return overall(judge(arms, smallest_effect=1))[0]  # type: ignore[arg-type]
+
+    assert outcome(a=strong, b=strong) == "supported"
+    assert outcome(a=strong, b=small) == "no effect"
+    assert outcome(a=strong, b=small, c=wide) == "inconclusive"
+    assert outcome(a=strong, b=small, c=wide, d=wrong) == "contradicted"
+    assert overall(judge({"a": strong, "b": wide}, smallest_effect=1))[1].startswith("b: ")
+    with pytest.raises(ValueError, match="no verdict"):
+        overall([])
+
+
+def test_without_a_baseline_the_values_themselves_are_judged(tree: Path) -> None:
+    runs = load_runs(tree, "s1")
+    runs["gap"] = runs["eval/pass@8"] - runs["eval/pass@1"] + runs["seed"].astype(float) / 1000
+    found = verdict(runs, None, "gap", smallest_effect=0.1)
+    assert [v.arm for v in found] == list(runs["arm"].unique())
+    assert [v.effect for v in found] == pytest.approx([0.252, 0.252])
+    assert {v.outcome for v in found} == {"supported"}
+    assert found[0].improvement is None

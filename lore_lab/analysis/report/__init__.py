@@ -30,7 +30,7 @@ def write_report(
     """Writes the report and returns where it is.
 
     Without claims: the sweep given, the newest one when None, all points when there is no sweep at all. With claims: the board, then a
-    page per claim that has a sweep under `root` (and the sweep given, if any). Raises FileNotFoundError for a sweep that is not there.
+    page per claim, with its runs where `root` has them (and the sweep given, if any). Raises FileNotFoundError for a sweep that is not there.
     """
     newest = next((record["sweep"] for record in list_sweeps(root)), None)
     sections = [build_section(root, claim.sweep, claim) for claim in claims if claim.sweep]

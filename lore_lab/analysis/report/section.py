@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lore_lab.analysis.compare import by_seed, pairs_of, subset_effects
+from lore_lab.analysis.comparison import by_seed, pairs_of, subset_effects
 from lore_lab.analysis.curves import curve_summary, headline_curves
 from lore_lab.analysis.load import latest, load_curves, load_manifest, load_point, load_runs, load_sweep, short_names
 from lore_lab.analysis.palette import MOST_ARMS, arm_style
@@ -78,7 +78,7 @@ class Section:
     @property
     def id(self) -> str:
         """A name for links within the page."""
-        return "".join(c if c.isalnum() else "-" for c in (self.claim.name if self.claim else self.sweep))
+        return f"{self.claim.id}-runs" if self.claim else "".join(c if c.isalnum() else "-" for c in self.sweep)
 
 
 def build_section(root: str | Path, sweep: str | None, claim: ClaimCard | None = None) -> Section:
@@ -102,7 +102,7 @@ def build_section(root: str | Path, sweep: str | None, claim: ClaimCard | None =
         claim=claim,
         metric=metric,
         arms=arms,
-        whiskers=_whiskers(runs, metric) if len(arms) else [],
+        whiskers=_whiskers(runs) if len(arms) else [],
         subsets=_subsets(runs, shown, metric) if len(arms) else pd.DataFrame(),
         baselines=baseline_table(runs),
         curve_facts=_curve_facts(curves, shown),
@@ -172,8 +172,9 @@ def _grouped(runs: pd.DataFrame, notes: dict[str, list[str]], labels: dict[str, 
     return [(str(text), int(n)) for text, n in texts.value_counts(sort=False).items()]
 
 
-def _whiskers(runs: pd.DataFrame, metric: str) -> list[Whisker | None]:
-    """One per arm in the order of arm_table: its paired difference to the first arm; None where there are less than two pairs."""
+def _whiskers(runs: pd.DataFrame, metric: str = "eval/macro_f1") -> list[Whisker | None]:
+    """One per arm in the order of arm_table: its paired difference to the first arm, drawn beside that table's own; None where there are less
+    than two pairs."""
     arms = [str(arm) for arm in runs["arm"].unique()]
     if metric not in runs:
         return [None] * len(arms)
