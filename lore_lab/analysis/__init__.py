@@ -10,6 +10,7 @@ _HOMES = {
     "load": ("load_runs", "latest", "load_curves", "load_predictions", "list_sweeps", "short_names"),
     "comparison": ("compare", "subset_effects"),
     "curves": ("curve_summary", "fit_entropy_law", "seed_bands"),
+    "axes": ("plot_metric",),
     "claims": ("load_claims",),
     "figures": ("plot_curves", "plot_sweep", "plot_verdicts"),
     "laboratory": ("arm_facts", "write_laboratory"),

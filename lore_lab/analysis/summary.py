@@ -1,4 +1,4 @@
-"""What a sweep came to: a table for the terminal, table.csv, table.md and curves.png beside the sweep's record."""
+"""What a sweep came to: a table for the terminal, table.csv, table.md, curves.png and metric.png beside the sweep's record."""
 
 from __future__ import annotations
 
@@ -79,8 +79,9 @@ class Summary:
 
 
 def summarise_sweep(root: str | Path, sweep: str) -> Summary:
-    """Summarises a sweep, finished or not, and writes table.csv (numbers), table.md and curves.png into
+    """Summarises a sweep, finished or not, and writes table.csv (numbers), table.md, curves.png and metric.png into
     <root>/sweeps/<sweep>/."""
+    from lore_lab.analysis.axes import plot_metric
     from lore_lab.analysis.figures import load_headline_curves, plot_curves
 
     record, runs = load_sweep(root, sweep), load_runs(root, sweep)
@@ -93,6 +94,7 @@ def summarise_sweep(root: str | Path, sweep: str) -> Summary:
     numbers.to_csv(folder / "table.csv", index=False)
     (folder / "table.md").write_text(summary.to_markdown(), encoding="utf-8")
     plot_curves(load_headline_curves(runs), title=f"sweep {sweep}").savefig(folder / "curves.png")
+    plot_metric(runs, title=f"sweep {sweep}").savefig(folder / "metric.png")
     return summary
 
 
