@@ -169,7 +169,7 @@ def arms(arguments: argparse.Namespace) -> int:
     for arm in ARMS:
         table.add_row(
             arm.group,
-            arm.name,
+            f"{arm.name} ({arm.switch})" if arm.switch else arm.name,
             arm.paper,
             arm.formula,
             " ".join(arm.keys),

@@ -50,6 +50,7 @@ class Arm:
     why: str = ""
     instead: str = ""
     signs: tuple[Sign, ...] = ()
+    switch: str = ""  #: the word that switches it on, where it is no option of its group but a part of others
 
     def chosen(self, config: Config) -> bool:
         return bool(
@@ -63,7 +64,9 @@ class Arm:
     def rules(self) -> Iterator[InertRule]:
         if self.keys:
             off = f"{self.group}={self.name} is off"
-            yield InertRule(f"{self.name} off", self.keys, lambda c: not self.on(c), off, f"take {self.group}={self.name}")
+            yield InertRule(
+                f"{self.name} off", self.keys, lambda c: not self.on(c), off, f"take {self.switch or f'{self.group}={self.name}'}"
+            )
         if self.why:
             yield InertRule(
                 f"{self.name} without effect", (self.group,), lambda c: self.chosen(c) and self.inert(c), self.why, self.instead
@@ -173,7 +176,7 @@ REWARDS: tuple[Arm, ...] = (
             signs=_LENGTH),
     _reward("overlong", "DAPO 2503.14476 section 3.4; part of rl/entropy=dapo", "0 up to L - b, then linear to -w at L",
             keys=("reward.overlong.buffer", "reward.overlong.weight"), on=lambda c: c.reward.overlong.enabled,
-            signs=_LENGTH),
+            signs=_LENGTH, switch="reward.overlong.enabled=true"),
 )  # fmt: skip
 
 CURRICULA: tuple[Arm, ...] = (
@@ -188,13 +191,11 @@ CURRICULA: tuple[Arm, ...] = (
     Arm("curriculum", "pass_rate_window", "DyKnow-RAG 2510.11122, made adaptive (assumed)", "visit prompts with low <= (p - 1/g) / (1 - 1/g) <= high",
         keys=("curriculum.window", "curriculum.memory"), on=lambda c: c.curriculum.name == "pass_rate_window",
         signs=_OTHER_ORDER),
-    Arm("curriculum", "measured", "ours", "difficulty = 1 - pass rate over n samples; curriculum.difficulty=measured",
-        keys=("curriculum.samples",), on=lambda c: c.curriculum.difficulty == "measured"),
+    Arm("curriculum", "measured", "ours", "difficulty = 1 - pass rate over n samples",
+        keys=("curriculum.samples",), on=lambda c: c.curriculum.difficulty == "measured", switch="curriculum.difficulty=measured"),
 )  # fmt: skip
 
 ARMS: tuple[Arm, ...] = (*ENTROPY, *REWARDS, *CURRICULA)
-#: entries that are no option of their group but a part of others
-PARTS = frozenset({"overlong", "measured"})
 
 
 def active(config: Config) -> list[Arm]:

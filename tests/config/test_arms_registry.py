@@ -8,7 +8,7 @@ import sys
 import pytest
 from hydra import compose, initialize_config_dir
 
-from lore_lab.config.arms import ARMS, PARTS
+from lore_lab.config.arms import ARMS, Arm
 from lore_lab.config.fields import walk
 from lore_lab.config.overrides import CONF, groups
 from lore_lab.config.schema import Config, register
@@ -16,7 +16,7 @@ from lore_lab.config.validate import ConfigError, typed, validate
 from lore_lab.stages.graph import build
 from lore_lab.stages.keys import reachable
 
-OPTIONS = [(arm.group, arm.name) for arm in ARMS if arm.name not in PARTS]
+OPTIONS = [(arm.group, arm.name) for arm in ARMS if not arm.switch]
 ONE_UPDATE = ["rl.steps_per_generation=1", "rl.num_iterations=1"]
 
 
@@ -43,6 +43,14 @@ def test_every_option_composes_validates_and_is_planned(group: str, option: str)
     resolved = config(f"{group}={option}")
     assert validate(resolved, [group]) == []
     assert "rl" in build(resolved)
+
+
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm.keys], ids=lambda arm: arm.name)
+def test_the_advice_for_a_parameter_that_is_off_switches_it_on(arm: Arm) -> None:
+    (advice,) = [rule.instead for rule in arm.rules() if rule.name == f"{arm.name} off"]
+    word = advice.removeprefix("take ")
+    assert word != advice
+    assert arm.on(config(word))
 
 
 def test_every_parameter_of_the_registry_is_a_field() -> None:
