@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+import pytest
+
 from tests.end_to_end.conftest import ROOT, Lab
 
 
@@ -10,6 +12,7 @@ def committed() -> str:
     return subprocess.run(["git", "status", "--porcelain", "experiments"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow  # its parts, and sweeps end to end, are in the fast suite
 def test_two_claims_share_their_points_and_each_ends_with_what_it_can_say(lab: Lab) -> None:
     before = committed()
     names = ["lore/rl_narrows_pass_gap", "lore/rl_raises_pass1"]
