@@ -182,19 +182,13 @@ def arms(arguments: argparse.Namespace) -> int:
 
 def data_describe(arguments: argparse.Namespace) -> int:
     """The datasheet of a source: for the world counts, hashes and rules; for a table what was read, repaired and dropped."""
-    from hydra import compose, initialize_config_dir
-
-    from lore_lab.config.overrides import CONF, check, companions
-    from lore_lab.config.schema import register
-    from lore_lab.config.validate import ConfigError, typed
+    from lore_lab.config.compose import compose
+    from lore_lab.config.validate import ConfigError
     from lore_lab.data.registry import load_source
     from lore_lab.stages.graph import plain
 
-    register()
     try:
-        check(arguments.words)
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = typed(compose("config", overrides=[*arguments.words, *companions(arguments.words)]))
+        config = compose(tuple(arguments.words))
         source = load_source(plain(config)["data"])
         if config.data.name == "world":
             from lore_lab.data.world.describe import datasheet, rule_table
