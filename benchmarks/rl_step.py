@@ -61,6 +61,10 @@ class CutEngine:
         lengths = self.random.normal(mean, deviation, len(rows)).round().clip(least, most).astype(int)
         return [[*row[: length - 1], self.engine.end_ids[0]] for row, length in zip(rows, lengths, strict=True)]
 
+    def sample(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> tuple[list[list[int]], None]:
+        """Cut completions end in a token that was not drawn: their log-probs take a forward pass."""
+        return self.generate(prompts, sampling), None
+
 
 def trainer_of(words: list[str], folder: Path) -> Any:
     register()

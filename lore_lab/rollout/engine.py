@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+
+from lore_lab.rollout.prefix import different, prefilled
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,32 @@ class Engine(Protocol):
         """One completion a prompt. A completion that ended by itself ends with an end token; any other was cut by the limit."""
         ...
 
+    def sample(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> tuple[list[list[int]], list[list[float]]]:
+        """The same, and the log-probability (nats) of every token at the sampling temperature, before top_k and top_p cut anything."""
+        ...
+
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         """Log-probability (nats, temperature 1) of each of a prompt's choices to come next; a choice has a token at least."""
         ...
+
+
+class _Recorder(LogitsProcessor):
+    """Log-probs of the tokens that were chosen, taken along while generating: a step's are known when the next one begins."""
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+        self.chosen: list[torch.Tensor] = []
+        self._last: torch.Tensor | None = None
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        self.finish(input_ids)
+        self._last = (scores / self.temperature).log_softmax(-1)
+        return scores
+
+    def finish(self, ids: torch.Tensor) -> None:
+        """ids: (B, T), the last column the tokens drawn from the last scores."""
+        if self._last is not None:
+            self.chosen.append(self._last.gather(1, ids[:, -1:]))
 
 
 @dataclass
@@ -39,42 +64,92 @@ class TransformersEngine:
     """transformers' generate on the live model, randomness from torch's global generator of the model's device.
 
     rounds: equal parts of the length limit. A batch runs until its longest completion ends; after each part only the unfinished rows go on.
+    prompts_once: equal prompts of a batch go through the model once, all but their last token.
     """
 
     model: Any  #: a transformers causal LM
     pad_id: int
     end_ids: tuple[int, ...]
     rounds: int = 1
+    prompts_once: bool = True
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
-        completions: list[list[int]] = [[] for _ in prompts]
-        unfinished = list(range(len(prompts)))
-        left, part = sampling.max_tokens, -(-sampling.max_tokens // self.rounds)
-        while unfinished and left > 0:
-            texts = [[*prompts[row], *completions[row]] for row in unfinished]
-            for row, ids in zip(unfinished, self._generate(texts, replace(sampling, max_tokens=min(part, left))), strict=True):
-                completions[row] += ids
-            unfinished = [row for row in unfinished if completions[row][-1] not in self.end_ids]
-            left -= part
-        return completions
+        return self._draw(prompts, sampling, None)[0]
+
+    def sample(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> tuple[list[list[int]], list[list[float]]]:
+        return self._draw(prompts, sampling, sampling.temperature or 1.0)
 
     @torch.no_grad()
-    def _generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
-        ids, mask = self._padded(prompts)
+    def _draw(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, scored: float | None
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """scored: temperature of the log-probs wanted; None: none."""
+        completions: list[list[int]] = [[] for _ in prompts]
+        log_probs: list[list[float]] = [[] for _ in prompts]
+        rows, left, part = list(range(len(prompts))), sampling.max_tokens, -(-sampling.max_tokens // self.rounds)
+        with self._evaluating(), self._own_settings_off():
+            ids, mask = self._padded(prompts)
+            cache = self._prompts_cache(ids, mask)
+            while rows and left > 0:
+                recorder = _Recorder(scored) if scored else None
+                output = self._generate(ids, mask, cache, sampling, min(part, left), recorder)
+                fresh = output.sequences[:, ids.shape[1] :]
+                found = torch.cat(recorder.chosen, 1).tolist() if recorder else [[]] * len(rows)
+                unfinished = []
+                for place, (row, drawn, values) in enumerate(zip(rows, map(self._cut, fresh.tolist()), found, strict=True)):
+                    completions[row] += drawn
+                    log_probs[row] += values[: len(drawn)]
+                    if drawn[-1] not in self.end_ids:
+                        unfinished.append(place)
+                rows, left = [rows[place] for place in unfinished], left - part
+                if rows and left > 0:
+                    kept = torch.tensor(unfinished, device=ids.device)
+                    ids, cache = output.sequences[kept], output.past_key_values
+                    mask = torch.cat([mask[kept], mask.new_ones(len(rows), fresh.shape[1])], 1)
+                    cache.batch_select_indices(kept)
+        return completions, log_probs
+
+    def _prompts_cache(self, ids: torch.Tensor, mask: torch.Tensor) -> DynamicCache | None:
+        """Keys and values of all prompt tokens but the last, different prompts computed once; None: leave it to generate."""
+        if not self.prompts_once or ids.shape[1] < 2:
+            return None
+        head, shown = ids[:, :-1], mask[:, :-1]
+        first, which = different(head, shown)
+        if len(first) == len(ids):
+            return None
+        positions = (shown[first].cumsum(-1) - 1).clamp(min=0)  # as generate numbers them
+        cache = prefilled(self.model, head[first], shown[first], position_ids=positions)
+        cache.batch_select_indices(which)
+        return cache
+
+    def _generate(
+        self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache | None, sampling: Sampling, tokens: int, recorder: _Recorder | None
+    ) -> Any:
+        """generate's output, its cache included; what is in `cache` is not computed again."""
         chosen = {"do_sample": False} if sampling.temperature == 0 else {
             "do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k
         }  # fmt: skip
-        config = GenerationConfig(max_new_tokens=sampling.max_tokens, pad_token_id=self.pad_id, eos_token_id=list(self.end_ids), **chosen)
+        config = GenerationConfig(
+            max_new_tokens=tokens, pad_token_id=self.pad_id, eos_token_id=list(self.end_ids), return_dict_in_generate=True, **chosen
+        )
+        processors = LogitsProcessorList([recorder] if recorder else [])
+        output: Any = self.model.generate(
+            input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=config, logits_processor=processors
+        )
+        if recorder:
+            recorder.finish(output.sequences)
+        return output
+
+    @contextmanager
+    def _own_settings_off(self) -> Iterator[None]:
+        """The model without its own generation settings: what ours leave open, generate takes from there, and a checkpoint's
+        repetition_penalty or min_p would sample from another distribution than the one whose log-probs the loss uses."""
         own = self.model.generation_config
-        # What `config` leaves open, generate takes from the model's own: a checkpoint's repetition_penalty or min_p would sample from another
-        # distribution than the one whose log-probs the loss uses.
-        self.model.generation_config = config
+        self.model.generation_config = GenerationConfig(pad_token_id=self.pad_id, eos_token_id=list(self.end_ids))
         try:
-            with self._evaluating():
-                output: Any = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+            yield
         finally:
             self.model.generation_config = own
-        return [self._cut(row) for row in output[:, ids.shape[1] :].tolist()]
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:

@@ -7,7 +7,8 @@ The same rows in a few groups, each trimmed to its own longest, give the same lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -26,31 +27,50 @@ def groups(mask: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, int, i
         yield rows, int(used[0]), int(used[-1]) + 1
 
 
-class BucketedSft(SFTTrainer):
-    """SFTTrainer whose forward passes are grouped by length. length_buckets: groups a micro-batch."""
+@contextmanager
+def labelled(model: Any, inputs: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """`inputs` for a fused head that sees only positions with a label: without Triton it would project every token of every prompt."""
+    places = inputs["labels"][:, 1:] != -100
 
-    length_buckets: int = 1
+    def keep(module: Any, args: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state[:, :-1][places].unsqueeze(0)
+        return output
+
+    handle = getattr(model, "get_base_model", lambda: model)().base_model.register_forward_hook(keep)
+    shown = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+    try:
+        yield shown | {"shift_labels": inputs["labels"][:, 1:][places].unsqueeze(0)}
+    finally:
+        handle.remove()
+
+
+class BucketedSft(SFTTrainer):
+    """SFTTrainer whose forward passes are grouped by length and project only what is scored. compute: ComputeConfig."""
+
+    compute: Any = None
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        if self.length_buckets == 1 or return_outputs:
+        buckets = 1 if self.compute is None else self.compute.length_buckets
+        if buckets == 1 or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if num_items_in_batch is None:
             num_items_in_batch = (inputs["labels"][:, 1:] != -100).sum()
         mask = inputs["attention_mask"]
-        size = -(-len(mask) // self.length_buckets)
+        size = -(-len(mask) // buckets)
         losses = []
         for rows, start, end in groups(mask, size):
             part = {name: tensor[rows, start:end] for name, tensor in inputs.items() if isinstance(tensor, torch.Tensor)}
-            losses.append(super().compute_loss(model, part, num_items_in_batch=num_items_in_batch))
+            with labelled(self.accelerator.unwrap_model(model), part) if self.compute.labels_only else nullcontext(part) as shown:
+                losses.append(super().compute_loss(model, shown, num_items_in_batch=num_items_in_batch))
         return torch.stack(losses).sum()
 
 
 def bucketed(
-    forward: Any, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, size: int, **options: Any
+    forward: Any, model: Callable[[torch.Tensor], Any], ids: torch.Tensor, mask: torch.Tensor, keep: int, size: int, **options: Any
 ) -> tuple[Any, Any, None]:
     """TRL's `_get_per_token_logps_and_entropies`, called as `forward` on groups of at most `size` rows of like length.
 
-    ids, mask: (B, P + T), prompts padded on the left, completions on the right; keep: T. Returns (B, T) log-probs and entropies, 0 where a row
+    model: rows -> the model they go through. ids, mask: (B, P + T), prompts padded on the left, completions on the right; keep: T. Returns (B, T) log-probs and entropies, 0 where a row
     has no token.
     """
     rows_seen: list[torch.Tensor] = []
@@ -59,7 +79,7 @@ def bucketed(
     prompt = ids.size(1) - keep
     for rows, start, end in groups(mask, size):
         end = max(end, prompt + 1)
-        found, entropy, _ = forward(model, ids[rows, start:end], mask[rows, start:end], end - prompt, **options)
+        found, entropy, _ = forward(model(rows), ids[rows, start:end], mask[rows, start:end], end - prompt, **options)
         missing = (0, keep - (end - prompt))
         rows_seen.append(rows)
         log_probs.append(pad(found, missing))

@@ -90,6 +90,11 @@ def repeats_per_window(config: RlConfig) -> int:
     return config.steps_per_generation * config.num_iterations
 
 
+def updates_differ(config: RlConfig) -> bool:
+    """Whether the policy moves between a rollout and its updates, so that TRL wants the log-probs it was sampled with."""
+    return config.gradient_accumulation_steps % repeats_per_window(config) != 0
+
+
 def make_trainer(
     config: RlConfig,
     seed: int,
@@ -106,10 +111,17 @@ def make_trainer(
 ) -> LabTrainer:
     """prompts: token ids in visiting order, unless `sampler` orders them; examples: what `judge` knows each of them by."""
     sampling = Sampling(config.temperature, config.max_completion_length, config.top_p, config.top_k)
+    # Under autocast the update's log-probs are not the sampler's, and with one update a rollout TRL asks for none.
+    reuse = compute.sampler_log_probs and compute.precision == "fp32" and updates_differ(config)
 
     def rollout(batch: Any, trainer: LabTrainer) -> dict[str, Any]:
         forced, trainer.forced = trainer.forced, None
-        completions = material.engine.generate(batch, sampling) if forced is None else forced
+        if forced is not None:
+            completions = forced
+        elif reuse:
+            completions, trainer.drawn = material.engine.sample(batch, sampling)
+        else:
+            completions = material.engine.generate(batch, sampling)
         return {"prompt_ids": batch, "completion_ids": completions, "logprobs": None}
 
     def label_reward(completion_ids: list[list[int]], example: list[int], **_: Any) -> list[float]:
@@ -126,7 +138,7 @@ def make_trainer(
         callbacks=list(callbacks),
         ideas=build_ideas(material),
         sampler=sampler,
-        length_buckets=compute.length_buckets,
+        compute=compute,
     )
     return trainer
 

@@ -59,7 +59,7 @@ def train_sft(
         processing_class=tokenizer,
         callbacks=[Recorder(log, report, "loss")],
     )
-    trainer.length_buckets = compute.length_buckets
+    trainer.compute = compute
     run_trainer(trainer, work)
     seen = config.max_steps * config.per_device_train_batch_size * config.gradient_accumulation_steps
     return {"examples": float(len(prompts)), "epochs": seen / len(prompts)}

@@ -18,6 +18,7 @@ from trl import GRPOTrainer
 
 from lore_lab.train.buckets import bucketed
 from lore_lab.train.idea import Batch, Idea, Row, mask_of
+from lore_lab.train.prompts_once import PromptsOnce
 
 if TYPE_CHECKING:
     from lore_lab.rewards.judge import Outcome
@@ -38,13 +39,14 @@ _NORMALISER: dict[str, Callable[[Any, Batch, torch.Tensor], torch.Tensor | float
 class LabTrainer(GRPOTrainer):
     """ideas: called in this order. sampler: prompts in an order of its own, None for the dataset's.
 
-    length_buckets: groups of like length a micro-batch is forwarded in. outcomes: filled by the reward function at each call, one a completion.
+    compute: how the same numbers are come by (ComputeConfig). outcomes: filled by the reward function at each call, one a completion.
     """
 
-    def __init__(self, *args: Any, ideas: Sequence[Idea] = (), sampler: Any = None, length_buckets: int = 1, **kwargs: Any) -> None:
-        self.ideas, self.sampler, self.length_buckets = list(ideas), sampler, length_buckets
+    def __init__(self, *args: Any, compute: Any, ideas: Sequence[Idea] = (), sampler: Any = None, **kwargs: Any) -> None:
+        self.ideas, self.sampler, self.compute = list(ideas), sampler, compute
         self.outcomes: list[Outcome] = []
         self.forced: list[list[int]] | None = None  #: completions the next rollout takes instead of generating
+        self.drawn: list[list[float]] | None = None  #: the sampler's log-probs of the present rollout, until they are used
         self.realised: list[int] = []  #: examples in the order they were visited
         self._inputs: Batch | None = None
         self._log_probs: torch.Tensor | None = None
@@ -53,6 +55,9 @@ class LabTrainer(GRPOTrainer):
             raise NotImplementedError("the RL ideas of the lab run in one process; switch them and rl.watch off for more")
         for idea in self.ideas:
             idea.attach(self)
+        entropy_term = bool(self.args.entropy_coef or self.args.use_adaptive_entropy)
+        every_row = self.beta != 0 or entropy_term or any(idea.every_row for idea in self.ideas)
+        self._rows_may_idle = self.compute.rows_may_idle and not every_row
 
     def note(self, name: str, value: float) -> None:
         """A metric of this step, under rl/lore/."""
@@ -64,6 +69,7 @@ class LabTrainer(GRPOTrainer):
     def score(self, rows: list[Row]) -> Batch:
         """TRL's generation and scoring of `rows`, with what the judge found as columns beside its own."""
         batch: Batch = super()._generate_and_score_completions(rows)
+        self.drawn = None
         outcomes, device = self.outcomes, batch["completion_ids"].device
         batch["reward"] = torch.tensor([outcome.reward for outcome in outcomes], device=device)
         batch["correct"] = torch.tensor([outcome.correct for outcome in outcomes], device=device)
@@ -95,20 +101,44 @@ class LabTrainer(GRPOTrainer):
         compute_entropy: bool = False,
         **rest: Any,
     ) -> Any:
-        """TRL's forward pass, on rows grouped by length where there is nothing but text."""
-        forward = super()._get_per_token_logps_and_entropies
-        if self.length_buckets == 1 or any(value is not None and value is not False for value in rest.values()):
+        """TRL's forward pass, on rows grouped by length behind prompts computed once, where there is nothing but text."""
+        forward, compute = super()._get_per_token_logps_and_entropies, self.compute
+        prompt = ids.size(1) - keep
+        whole = (compute.length_buckets == 1 and not compute.prompts_once) or prompt < 2 or self.accelerator.num_processes > 1
+        if whole or any(value is not None and value is not False for value in rest.values()):
             return forward(model, ids, mask, keep, batch_size=batch_size, compute_entropy=compute_entropy, **rest)
-        size = -(-(batch_size or len(ids)) // self.length_buckets)
-        return bucketed(forward, model, ids, mask, keep, size, compute_entropy=compute_entropy)
+        size = -(-(batch_size or len(ids)) // compute.length_buckets)
+        if not compute.prompts_once or self.args.gradient_checkpointing:  # checkpointed layers keep no cache
+            return bucketed(forward, lambda rows: model, ids, mask, keep, size, compute_entropy=compute_entropy)
+        with self.accelerator.autocast():
+            prompts = PromptsOnce(self.accelerator.unwrap_model(model), ids[:, :prompt], mask[:, :prompt])
+        return bucketed(forward, prompts.behind, ids[:, prompt - 1 :], mask[:, prompt - 1 :], keep, size, compute_entropy=compute_entropy)
 
-    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        log_probs, entropies, auxiliary = self._forward(model, *args, **kwargs)
-        if self._inputs is not None:
-            for idea in self.ideas:
-                log_probs = idea.log_probs(self._inputs, log_probs, entropies)
-            self._log_probs = log_probs
+    def _update_forward(self, inputs: Batch, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, **options: Any) -> Any:
+        """The update's forward pass. Rows without advantage have no gradient and need no backward pass, unless another term reads them."""
+        idle = (inputs["advantages"].view(len(ids), -1) == 0).all(1)
+        if not self._rows_may_idle or not idle.any() or idle.all():
+            return self._forward(model, ids, mask, keep, **options)
+        live = self._forward(model, ids[~idle], mask[~idle], keep, **options)
+        with torch.no_grad():
+            still = self._forward(model, ids[idle], mask[idle], keep, **options)
+        back = torch.argsort(torch.cat([(~idle).nonzero(), idle.nonzero()]).squeeze(1))
+        return *(torch.cat([one, other])[back] for one, other in zip(live[:2], still[:2], strict=True)), None
+
+    def _get_per_token_logps_and_entropies(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, **options: Any) -> Any:
+        if self._inputs is None:
+            drawn, self.drawn = self.drawn, None
+            return self._forward(model, ids, mask, keep, **options) if drawn is None else (self._padded(drawn, ids, keep), None, None)
+        log_probs, entropies, auxiliary = self._update_forward(self._inputs, model, ids, mask, keep, **options)
+        for idea in self.ideas:
+            log_probs = idea.log_probs(self._inputs, log_probs, entropies)
+        self._log_probs = log_probs
         return log_probs, entropies, auxiliary
+
+    @staticmethod
+    def _padded(rows: list[list[float]], ids: torch.Tensor, keep: int) -> torch.Tensor:
+        """(B, T) log-probs, 0 where a row has no token."""
+        return torch.tensor([row + [0.0] * (keep - len(row)) for row in rows], device=ids.device)
 
     def get_high_entropy_mask(self, entropies: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
         chosen: torch.Tensor = super().get_high_entropy_mask(entropies, mask, threshold)

@@ -87,3 +87,33 @@ def test_greedy_completions_are_the_argmax_of_the_models_logits(model: Any) -> N
         with torch.no_grad():
             logits = model(torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
         assert logits.argmax(-1).tolist() == row
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_equal_prompts_computed_once_change_no_greedy_completion(model: Any, end: int, rounds: int) -> None:
+    prompts = [PROMPTS[place] for place in (1, 1, 0, 3, 2, 3, 4, 0, 1)]
+    plain = TransformersEngine(model, 0, (end,), rounds, prompts_once=False).generate(prompts, Sampling(0.0, 12))
+    lengths: list[int] = []
+    handle = model.base_model.register_forward_hook(
+        lambda module, args, options, output: lengths.append(options["input_ids"].numel()), with_kwargs=True
+    )
+    once = TransformersEngine(model, 0, (end,), rounds).generate(prompts, Sampling(0.0, 12))
+    handle.remove()
+    assert once == plain
+    assert lengths[0] == 5 * 3
+    assert max(lengths[1:]) == len(prompts)
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 0), (0.6, 0), (1.0, 3)])
+def test_samples_come_with_the_log_probs_of_a_forward_pass(model: Any, temperature: float, top_k: int) -> None:
+    set_seed(3)
+    engine = TransformersEngine(model, 0, ENDS, 3)
+    rows, log_probs = engine.sample(PROMPTS * 3, Sampling(temperature, 7, top_k=top_k))
+    set_seed(3)
+    assert rows == engine.generate(PROMPTS * 3, Sampling(temperature, 7, top_k=top_k))
+    assert len({len(row) for row in rows}) > 1
+    for prompt, row, found in zip(PROMPTS * 3, rows, log_probs, strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
+        expected = (logits / temperature).log_softmax(-1)[range(len(row)), row]
+        assert found == pytest.approx(expected.tolist(), abs=1e-4)

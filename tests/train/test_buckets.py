@@ -1,7 +1,10 @@
-"""Grouping rows by length changes what is computed by nothing but the order of sums."""
+"""Economies of the forward passes change what is computed by nothing but the order of sums."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 import torch
 from datasets import Dataset
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -9,7 +12,7 @@ from trl import SFTConfig
 
 from lore_lab.train.base import train_tokenizer
 from lore_lab.train.buckets import BucketedSft, groups
-from tests.train.lab import make
+from tests.train.lab import make, rescored, window
 from tests.train.test_base import TEXTS
 
 
@@ -39,30 +42,93 @@ def test_groups_hold_every_row_once_in_the_least_span() -> None:
         assert mask[rows, end - 1].any()
 
 
-def test_loss_log_probs_and_gradients_equal_the_padded_forward_of_trl(tmp_path: Path) -> None:
-    trainer = make(tmp_path)
-    trainer.model.train()
+def repeated() -> tuple[torch.Tensor, torch.Tensor, int]:
+    """As `batch`, but rows 0, 2, 5 and rows 1, 4 have one prompt each, and one prompt is a single token."""
     ids, mask, keep = batch()
+    for row, like in ((2, 0), (5, 0), (4, 1)):
+        ids[row, :9], mask[row, :9] = ids[like, :9], mask[like, :9]
+    return ids, mask, keep
+
+
+ECONOMIES = {
+    "buckets": {"length_buckets": 3},
+    "prompts once": {"prompts_once": True},
+    "rows may idle": {"rows_may_idle": True},
+    "all": {"length_buckets": 3, "prompts_once": True, "rows_may_idle": True},
+}
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Any:
+    return make(tmp_path)
+
+
+def measured(trainer: Any, inputs: dict[str, torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """(loss, log-probs, entropies), and gradients by parameter, of an update on `inputs`."""
+    trainer.model.train()
+    trainer.model.zero_grad()
+    trainer.current_gradient_accumulation_steps = 1
+    columns = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    prompts, prompt_mask, completions, mask = (inputs[name] for name in columns)
+    whole, shown = torch.cat([prompts, completions], 1), torch.cat([prompt_mask, mask], 1)
+    found, entropies, _ = trainer._forward(trainer.model, whole, shown, completions.size(1), compute_entropy=True)
+    loss = trainer._compute_loss(trainer.model, dict(inputs))
+    loss.backward()
+    return [loss.detach(), found.detach() * mask, entropies.detach() * mask], [one.grad.clone() for one in trainer.model.parameters()]
+
+
+@pytest.mark.parametrize("economy", ECONOMIES)
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_loss_log_probs_and_gradients_equal_the_padded_forward_of_trl(trainer: Any, economy: str, beta: float) -> None:
+    ids, mask, _ = repeated()
     inputs = {
         "prompt_ids": ids[:, :9], "prompt_mask": mask[:, :9], "completion_ids": ids[:, 9:], "completion_mask": mask[:, 9:],
-        "advantages": torch.linspace(-1, 1, 7), "num_items_in_batch": mask[:, 9:].sum(),
+        "advantages": torch.tensor([-1.0, 0, 0.5, 0, 0, 0, 1.0]), "num_items_in_batch": mask[:, 9:].sum(),
+        "ref_per_token_logps": torch.full((7, 12), -3.0),
     }  # fmt: skip
-    trainer.current_gradient_accumulation_steps = 1
-    results = []
-    for buckets in (1, 3):
-        trainer.length_buckets = buckets
-        trainer.model.zero_grad()
-        found, entropies, _ = trainer._forward(trainer.model, ids, mask, keep, compute_entropy=True)
-        loss = trainer._compute_loss(trainer.model, dict(inputs))
-        loss.backward()
-        gradients = [parameter.grad.clone() for parameter in trainer.model.parameters()]
-        results.append((loss.detach(), found.detach() * mask[:, 9:], entropies.detach() * mask[:, 9:], gradients))
-    assert results[0][1].abs().sum() > 1
-    assert max(gradient.abs().max() for gradient in results[0][3]) > 1e-4
-    for plain, grouped in zip(results[0][:3], results[1][:3], strict=True):
-        torch.testing.assert_close(grouped, plain, rtol=1e-4, atol=1e-5)
-    for plain, grouped in zip(results[0][3], results[1][3], strict=True):
-        torch.testing.assert_close(grouped, plain, rtol=1e-3, atol=1e-5)
+    trainer.beta = beta
+    plain = measured(trainer, inputs)
+    for name, value in ECONOMIES[economy].items():
+        setattr(trainer.compute, name, value)
+    trainer._rows_may_idle = trainer.compute.rows_may_idle and beta == 0
+    found = measured(trainer, inputs)
+    assert plain[0][1].abs().sum() > 1
+    assert max(gradient.abs().max() for gradient in plain[1]) > 1e-4
+    for one, other in zip(found[0], plain[0], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for one, other in zip(found[1], plain[1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_prompts_are_computed_once_and_idle_rows_without_gradients(trainer: Any) -> None:
+    ids, mask, keep = repeated()
+    rows: list[tuple[int, bool]] = []
+    handle = trainer.model.base_model.register_forward_hook(
+        lambda module, args, options, output: rows.append((len(options["input_ids"]), torch.is_grad_enabled())), with_kwargs=True
+    )
+    trainer.compute.prompts_once = trainer._rows_may_idle = True
+    trainer._update_forward({"advantages": torch.tensor([1.0, 0, 1, 1, 0, 1, 1])}, trainer.model, ids, mask, keep)
+    handle.remove()
+    assert rows == [(3, True), (5, True), (1, False), (2, False)]
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"), [((), True), (("rl.beta=0.1",), False), (("rl.entropy_coef=0.1",), False), (("rl/entropy=kl_cov",), False)]
+)
+def test_rows_idle_only_where_no_other_term_reads_them(tmp_path: Path, words: tuple[str, ...], idle: bool) -> None:
+    assert make(tmp_path, "compute.rows_may_idle=true", *words)._rows_may_idle is idle
+
+
+@pytest.mark.parametrize("temperature", ["1.0", "0.7"])
+def test_the_samplers_log_probs_are_those_of_a_forward_pass(tmp_path: Path, temperature: str) -> None:
+    trainer = make(tmp_path, "compute.sampler_log_probs=true", f"rl.temperature={temperature}")
+    calls: list[int] = []
+    plain = trainer._forward
+    trainer._forward = lambda *args, **options: calls.append(1) or plain(*args, **options)
+    batch = window(trainer)
+    assert not calls, "the old log-probs were computed again"
+    assert trainer.drawn is None
+    torch.testing.assert_close(batch["old_per_token_logps"], rescored(trainer, batch) * batch["completion_mask"], rtol=1e-4, atol=1e-5)
 
 
 def test_sft_loss_and_gradients_equal_the_padded_batch(tmp_path: Path) -> None:
@@ -77,8 +143,8 @@ def test_sft_loss_and_gradients_equal_the_padded_batch(tmp_path: Path) -> None:
     labels = ids.masked_fill(mask == 0, -100)
     labels[:, :9] = -100
     results = []
-    for buckets in (1, 3):
-        trainer.length_buckets = buckets
+    for buckets, labels_only in ((1, False), (3, False), (3, True)):
+        trainer.compute = SimpleNamespace(length_buckets=buckets, labels_only=labels_only)
         policy.zero_grad()
         inputs = {"input_ids": ids.clone(), "attention_mask": mask.clone(), "labels": labels.clone()}
         loss = trainer.compute_loss(
@@ -86,6 +152,7 @@ def test_sft_loss_and_gradients_equal_the_padded_batch(tmp_path: Path) -> None:
         )
         loss.backward()
         results.append((loss.detach(), [p.grad.clone() for p in policy.parameters()]))
-    torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-4, atol=1e-5)
-    for one, other in zip(results[1][1], results[0][1], strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    for loss, gradients in results[1:]:
+        torch.testing.assert_close(loss, results[0][0], rtol=1e-4, atol=1e-5)
+        for one, other in zip(gradients, results[0][1], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

@@ -24,7 +24,7 @@ def run(context: StageContext) -> dict[str, Any]:
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     renderer, layout = pairs.renderer(settings, tokenizer), pairs.layout(settings)
     ends = end_ids(model, tokenizer.eos_token_id)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds)
+    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
     samples = settings.curriculum.samples
     sampling = Sampling(settings.rl.temperature, settings.rl.max_completion_length)
     set_seed(stage_seed(settings.seed, "difficulty"))

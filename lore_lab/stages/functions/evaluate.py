@@ -30,7 +30,7 @@ def run(context: StageContext) -> dict[str, Any]:
     seed = stage_seed(settings.seed, "eval")
     set_seed(seed)
     ends = end_ids(model, tokenizer.eos_token_id)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds)
+    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
     sampling = Sampling(settings.eval.temperature, settings.eval.max_completion_length)
     table = predict(
         pairs, engine, tokenizer, ends, layout, sampling, settings.eval.samples, settings.eval.batch_size, context.progress

@@ -26,7 +26,7 @@ def run(context: StageContext) -> dict[str, Any]:
     pairs = Pairs.read(context.inputs["data"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     ends = end_ids(model, tokenizer.eos_token_id)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds)
+    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
     renderer, layout = pairs.renderer(settings, tokenizer), pairs.layout(settings)
     examples = [example for _, example in pairs.rows]
     difficulty = _difficulty(context, examples)
