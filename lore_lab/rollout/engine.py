@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from lore_lab.rollout.prefix import different, prefilled
+from lore_lab.rollout.prefix import different, prefilled, shareable
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class TransformersEngine:
 
     def _prompts_cache(self, ids: torch.Tensor, mask: torch.Tensor) -> DynamicCache | None:
         """Keys and values of all prompt tokens but the last, different prompts computed once; None: leave it to generate."""
-        if not self.prompts_once or ids.shape[1] < 2:
+        if not self.prompts_once or ids.shape[1] < 2 or not shareable(self.model):
             return None
         head, shown = ids[:, :-1], mask[:, :-1]
         first, which = different(head, shown)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 
 def different(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -14,6 +15,12 @@ def different(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torc
     rows = torch.arange(len(ids), device=ids.device)
     first = rows.new_full((int(which.max()) + 1,), len(ids)).scatter_reduce(0, which, rows, "amin")
     return first, which
+
+
+def shareable(model: Any) -> bool:
+    """Whether every layer of `model` keeps plain keys and values of all tokens: windows and recurrent states cannot be dealt out to rows."""
+    layers = DynamicCache(config=model.config).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
 def prefilled(model: Any, ids: torch.Tensor, mask: torch.Tensor, **options: Any) -> DynamicCache:

@@ -18,14 +18,15 @@ from lore_lab.rollout.prefix import different, prefilled
 
 
 class PromptsOnce:
-    """model: a bare causal LM under TRL's fused head. ids, mask: (B, P) prompts, padded on the left, P at least 2."""
+    """model: a bare, shareable causal LM under TRL's fused head. ids, mask: (B, P) prompts, padded on the left, P at least 2."""
 
     def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor) -> None:
         start = int(mask[:, :-1].any(0).float().argmax())  # columns before it no row uses
         head, self.mask = ids[:, start:-1], mask[:, start:-1]
         first, self.which = different(head, self.mask)
         self.model = model
-        self.layers = [(layer.keys, layer.values) for layer in prefilled(model, head[first], self.mask[first]).layers]
+        layers: list[Any] = prefilled(model, head[first], self.mask[first]).layers
+        self.layers = [(layer.keys, layer.values) for layer in layers]
 
     def behind(self, rows: torch.Tensor) -> Callable[..., Any]:
         """The model as TRL calls it, for `rows` without the heads of their prompts: (rows, 1 + T) ids, mask and labels."""

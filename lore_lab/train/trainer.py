@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import GRPOTrainer
 
+from lore_lab.rollout.prefix import shareable
 from lore_lab.train.buckets import bucketed
 from lore_lab.train.idea import Batch, Idea, Row, mask_of
 from lore_lab.train.prompts_once import PromptsOnce
@@ -55,7 +56,8 @@ class LabTrainer(GRPOTrainer):
             raise NotImplementedError("the RL ideas of the lab run in one process; switch them and rl.watch off for more")
         for idea in self.ideas:
             idea.attach(self)
-        entropy_term = bool(self.args.entropy_coef or self.args.use_adaptive_entropy)
+        arguments: Any = self.args
+        entropy_term = bool(arguments.entropy_coef or arguments.use_adaptive_entropy)
         every_row = self.beta != 0 or entropy_term or any(idea.every_row for idea in self.ideas)
         self._rows_may_idle = self.compute.rows_may_idle and not every_row
 
@@ -108,10 +110,11 @@ class LabTrainer(GRPOTrainer):
         if whole or any(value is not None and value is not False for value in rest.values()):
             return forward(model, ids, mask, keep, batch_size=batch_size, compute_entropy=compute_entropy, **rest)
         size = -(-(batch_size or len(ids)) // compute.length_buckets)
-        if not compute.prompts_once or self.args.gradient_checkpointing:  # checkpointed layers keep no cache
+        bare = self.accelerator.unwrap_model(model)
+        if not compute.prompts_once or self.args.gradient_checkpointing or not shareable(bare):  # checkpointed layers keep no cache
             return bucketed(forward, lambda rows: model, ids, mask, keep, size, compute_entropy=compute_entropy)
         with self.accelerator.autocast():
-            prompts = PromptsOnce(self.accelerator.unwrap_model(model), ids[:, :prompt], mask[:, :prompt])
+            prompts = PromptsOnce(bare, ids[:, :prompt], mask[:, :prompt])
         return bucketed(forward, prompts.behind, ids[:, prompt - 1 :], mask[:, prompt - 1 :], keep, size, compute_entropy=compute_entropy)
 
     def _update_forward(self, inputs: Batch, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, **options: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from transformers import set_seed
 
 from lore_lab.rollout.engine import Sampling, TransformersEngine
+from lore_lab.rollout.prefix import shareable
 from tests.train.lab import make
 
 PROMPTS = [[20], [21, 22, 23], [24, 25], [26, 27, 28, 29], [30, 31]]
@@ -117,3 +119,11 @@ def test_samples_come_with_the_log_probs_of_a_forward_pass(model: Any, temperatu
             logits = model(torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
         expected = (logits / temperature).log_softmax(-1)[range(len(row)), row]
         assert found == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_windows_are_not_shared(model: Any) -> None:
+    assert shareable(model)
+    config = type(model.config)(
+        **model.config.to_dict() | {"use_sliding_window": True, "sliding_window": 2, "layer_types": ["sliding_attention"]}
+    )
+    assert not shareable(SimpleNamespace(config=config))

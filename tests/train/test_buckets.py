@@ -107,7 +107,7 @@ def test_prompts_are_computed_once_and_idle_rows_without_gradients(trainer: Any)
         lambda module, args, options, output: rows.append((len(options["input_ids"]), torch.is_grad_enabled())), with_kwargs=True
     )
     trainer.compute.prompts_once = trainer._rows_may_idle = True
-    trainer._update_forward({"advantages": torch.tensor([1.0, 0, 1, 1, 0, 1, 1])}, trainer.model, ids, mask, keep)
+    trainer._update_forward({"advantages": torch.tensor([1.0, 0, 1, 1, 0, 1, 1])}, trainer.model, ids, mask, keep, compute_entropy=True)
     handle.remove()
     assert rows == [(3, True), (5, True), (1, False), (2, False)]
 
