@@ -1,7 +1,11 @@
-"""A command from its override words to its record: compose every point, check all of them, run, count what is there."""
+"""A command from its override words to its record: compose every point, check all of them, run, count what is there.
+
+What draws and what runs is imported where it is used: a refusal comes before either.
+"""
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 import subprocess
@@ -10,18 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
+from omegaconf import DictConfig, open_dict
 
-from lore_lab.config.overrides import parse, touched
+from lore_lab.config.overrides import groups, parse, touched
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError, typed, validate
 from lore_lab.data.registry import available
-from lore_lab.stages.executor import Executor
 from lore_lab.stages.graph import plain
-from lore_lab.stages.plan import print_plan
-from lore_lab.stages.progress import Progress
 from lore_lab.stages.records import Point, now, read_json, write_sweep
 from lore_lab.stages.store import Store
 
@@ -48,11 +47,37 @@ def compose_points(job_overrides: Sequence[Sequence[str]], loader: Any, master: 
     """Compose and check every point before any runs. Raises ConfigError naming the point."""
     points = []
     warned: set[str] = set()
+    compose = Composer(loader, master)
     for words in job_overrides:
-        config = loader.load_sweep_config(master, list(words))
+        config = compose(words)
         shown = [word for word in words if not word.startswith("hydra")]
         points.append(checked_point(config, shown, warned))
     return points
+
+
+class Composer:
+    """Composes the points of a sweep as Hydra does. Those that choose the same options differ in values alone: options are composed once."""
+
+    def __init__(self, loader: Any, master: DictConfig) -> None:
+        self._loader, self._master, self._groups = loader, master, groups()
+        self._options: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(self, words: Sequence[str]) -> DictConfig:
+        """Raises Hydra's own errors."""
+        from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+        parsed = parse(words)
+        values = [
+            word for word in parsed if word.package is None and word.key_or_group not in self._groups and not word.is_hydra_override()
+        ]
+        rest = tuple(word.input_line for word in parsed if word not in values)
+        if rest not in self._options:
+            self._options[rest] = self._loader.load_sweep_config(self._master, list(rest))
+            with open_dict(self._options[rest]):
+                del self._options[rest]["hydra"]
+        config = copy.deepcopy(self._options[rest])
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        return config
 
 
 def checked_point(config: DictConfig, words: Sequence[str], warned: set[str]) -> Point:
@@ -94,6 +119,9 @@ def default_workers(device: str) -> int:
 
 def run_points(points: Sequence[Point], workers: int | None = None, sweep: str | None = None) -> dict[str, str]:
     """State by point key. All points share one root."""
+    from lore_lab.stages.executor import Executor
+    from lore_lab.stages.progress import Progress
+
     config = points[0].config
     device = plain(config)["compute"]["device"]
     executor = Executor(Store(config.root), workers or default_workers(device), Progress())
@@ -104,6 +132,8 @@ def run_single(config: DictConfig, words: Sequence[str]) -> int:
     """One point, without a sweep. Returns the exit code."""
     point = checked_point(config, words, set())
     if os.environ.get(PLAN_ONLY):
+        from lore_lab.stages.plan import print_plan
+
         print_plan([point], Store(point.config.root))
         return 0
     state = run_points([point])[point.key]
@@ -117,12 +147,16 @@ def run_sweep(arguments: Sequence[str], loader: Any, master: DictConfig, launche
     points = compose_points(job_overrides, loader, master)
     root = Path(points[0].config.root)
     if os.environ.get(PLAN_ONLY):
+        from lore_lab.stages.plan import print_plan
+
         print_plan(points, Store(root))
         return
     command = "python train.py -m " + shlex.join(arguments)
     folder = write_sweep(root, points, axes, command)
     states = launch(points, job_overrides, launcher, folder.name)
     write_sweep(root, points, axes, command, finished=now())
+    from rich.console import Console
+
     from lore_lab.analysis.summary import summarise_sweep  # pandas and matplotlib: only once there is something to show
 
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -150,6 +184,9 @@ _HEADLINE = ("macro_f1", "ndcg@10", "acc@4", "acc@2", "pass@1", "pass@8", "inval
 
 def _print_point(root: Path, point: Point) -> None:
     """Stages with their seconds, then the metrics of every evaluated policy and of the baselines."""
+    from rich.console import Console
+    from rich.table import Table
+
     record = read_json(point.folder(root) / "point.json") or {}
     console = Console(width=None if sys.stdout.isatty() else 160)
     stages = Table("stage", "artifact", "seconds", title=f"point {point.key}: {record['state']}")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 
 from lore_lab.claims.claim import EXPERIMENTS, PRETRAINED, Claim, load_claim
 from lore_lab.claims.confound import axis_values, check_confounds
@@ -19,7 +18,6 @@ from lore_lab.command import PLAN_ONLY, compose_points, launch
 from lore_lab.config.overrides import companions, parse
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError
-from lore_lab.stages.plan import print_plan
 from lore_lab.stages.records import Point, now, sweep_id, write_sweep
 from lore_lab.stages.store import Store
 
@@ -105,6 +103,8 @@ def run_claims(
     root = Path(points[0].config.root)
     print(f"{len(plans)} claim{'s' if len(plans) > 1 else ''}, {len(points)} points; budget {_budget(plans)}", file=sys.stderr)
     if os.environ.get(PLAN_ONLY):
+        from lore_lab.stages.plan import print_plan
+
         print_plan(points, Store(root))
         return
     folders = [write_sweep(root, plan.points, plan.axes, plan.command, plan.claim.name) for plan in plans]
@@ -124,6 +124,8 @@ def _budget(plans: Sequence[Plan]) -> str:
 
 def _conclude(plan: Plan, root: Path, folder: Path, whole: bool) -> bool:
     """Print the sweep's table and the claim's verdicts; record the result where the command ran what the file says. False without a verdict."""
+    from rich.console import Console
+
     from lore_lab.analysis.summary import summarise_sweep  # pandas and matplotlib: only once there is something to show
     from lore_lab.claims.results import make_result, result_path, verdict_lines, write_result
 
