@@ -37,7 +37,7 @@ from lore_lab.train.grpo import grpo_arguments, make_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 OFF = {
-    "length_buckets": 1, "generation_rounds": 1, "prompts_once": "false", "sampler_log_probs": "false", "rows_may_idle": "false",
+    "length_buckets": 1, "generation_rounds": 1, "prompts_once": "false", "sampler_log_probs": "false",
 }  # fmt: skip
 LAB = "lab"
 VARIANTS: dict[str, list[str]] = {

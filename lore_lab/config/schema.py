@@ -260,7 +260,6 @@ class ComputeConfig:
     labels_only: bool = setting("SFT projects onto the vocabulary only tokens that have a label; takes length_buckets above 1")
     prompts_once: bool = setting("equal prompts of a batch go through the model once: in sampling, and in RL's forward and backward passes")
     sampler_log_probs: bool = setting("old log-probs of RL are the sampler's own (fp32 only); false: a forward pass of their own")
-    rows_may_idle: bool = setting("rows without advantage skip the backward pass, where no other term of the loss reads them")
     threads: int = setting("CPU threads of a stage: fixed, because summation order depends on it", ge=1)
 
 

@@ -59,8 +59,6 @@ class Idea:
     """Hooks in the order in which the trainer calls them; each does nothing by default."""
 
     trainer: Any  #: LabTrainer, TRL's attributes included
-    #: whether a row without advantage has a gradient through this idea's terms
-    every_row = False
 
     def attach(self, trainer: Any) -> None:
         """Once, when the trainer is made; the model holds the weights RL starts from."""

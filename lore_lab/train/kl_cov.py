@@ -29,8 +29,6 @@ def choose(values: torch.Tensor, mask: torch.Tensor, share: float) -> torch.Tens
 
 
 class KlCov(Idea):
-    every_row = True
-
     def __init__(self, config: KlCovConfig) -> None:
         self.config = config
 

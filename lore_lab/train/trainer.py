@@ -56,10 +56,6 @@ class LabTrainer(GRPOTrainer):
             raise NotImplementedError("the RL ideas of the lab run in one process; switch them and rl.watch off for more")
         for idea in self.ideas:
             idea.attach(self)
-        arguments: Any = self.args
-        entropy_term = bool(arguments.entropy_coef or arguments.use_adaptive_entropy)
-        every_row = self.beta != 0 or entropy_term or any(idea.every_row for idea in self.ideas)
-        self._rows_may_idle = self.compute.rows_may_idle and not every_row
 
     def note(self, name: str, value: float) -> None:
         """A metric of this step, under rl/lore/."""
@@ -117,22 +113,11 @@ class LabTrainer(GRPOTrainer):
             prompts = PromptsOnce(bare, ids[:, :prompt], mask[:, :prompt])
         return bucketed(forward, prompts.behind, ids[:, prompt - 1 :], mask[:, prompt - 1 :], keep, size, compute_entropy=compute_entropy)
 
-    def _update_forward(self, inputs: Batch, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, **options: Any) -> Any:
-        """The update's forward pass. Rows without advantage have no gradient and need no backward pass, unless another term reads them."""
-        idle = (inputs["advantages"].view(len(ids), -1) == 0).all(1)
-        if not self._rows_may_idle or not idle.any() or idle.all():
-            return self._forward(model, ids, mask, keep, **options)
-        live = self._forward(model, ids[~idle], mask[~idle], keep, **options)
-        with torch.no_grad():
-            still = self._forward(model, ids[idle], mask[idle], keep, **options)
-        back = torch.argsort(torch.cat([(~idle).nonzero(), idle.nonzero()]).squeeze(1))
-        return *(torch.cat([one, other])[back] for one, other in zip(live[:2], still[:2], strict=True)), None
-
     def _get_per_token_logps_and_entropies(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, **options: Any) -> Any:
         if self._inputs is None:
             drawn, self.drawn = self.drawn, None
             return self._forward(model, ids, mask, keep, **options) if drawn is None else (self._padded(drawn, ids, keep), None, None)
-        log_probs, entropies, auxiliary = self._update_forward(self._inputs, model, ids, mask, keep, **options)
+        log_probs, entropies, auxiliary = self._forward(model, ids, mask, keep, **options)
         for idea in self.ideas:
             log_probs = idea.log_probs(self._inputs, log_probs, entropies)
         self._log_probs = log_probs

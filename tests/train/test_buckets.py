@@ -53,8 +53,7 @@ def repeated() -> tuple[torch.Tensor, torch.Tensor, int]:
 ECONOMIES = {
     "buckets": {"length_buckets": 3},
     "prompts once": {"prompts_once": True},
-    "rows may idle": {"rows_may_idle": True},
-    "all": {"length_buckets": 3, "prompts_once": True, "rows_may_idle": True},
+    "all": {"length_buckets": 3, "prompts_once": True},
 }
 
 
@@ -90,7 +89,6 @@ def test_loss_log_probs_and_gradients_equal_the_padded_forward_of_trl(trainer: A
     plain = measured(trainer, inputs)
     for name, value in ECONOMIES[economy].items():
         setattr(trainer.compute, name, value)
-    trainer._rows_may_idle = trainer.compute.rows_may_idle and beta == 0
     found = measured(trainer, inputs)
     assert plain[0][1].abs().sum() > 1
     assert max(gradient.abs().max() for gradient in plain[1]) > 1e-4
@@ -100,23 +98,16 @@ def test_loss_log_probs_and_gradients_equal_the_padded_forward_of_trl(trainer: A
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_prompts_are_computed_once_and_idle_rows_without_gradients(trainer: Any) -> None:
+def test_prompts_are_computed_once(trainer: Any) -> None:
     ids, mask, keep = repeated()
-    rows: list[tuple[int, bool]] = []
+    rows: list[int] = []
     handle = trainer.model.base_model.register_forward_hook(
-        lambda module, args, options, output: rows.append((len(options["input_ids"]), torch.is_grad_enabled())), with_kwargs=True
+        lambda module, args, options, output: rows.append(len(options["input_ids"])), with_kwargs=True
     )
-    trainer.compute.prompts_once = trainer._rows_may_idle = True
-    trainer._update_forward({"advantages": torch.tensor([1.0, 0, 1, 1, 0, 1, 1])}, trainer.model, ids, mask, keep, compute_entropy=True)
+    trainer.compute.prompts_once = True
+    trainer._forward(trainer.model, ids, mask, keep)
     handle.remove()
-    assert rows == [(3, True), (5, True), (1, False), (2, False)]
-
-
-@pytest.mark.parametrize(
-    ("words", "idle"), [((), True), (("rl.beta=0.1",), False), (("rl.entropy_coef=0.1",), False), (("rl/entropy=kl_cov",), False)]
-)
-def test_rows_idle_only_where_no_other_term_reads_them(tmp_path: Path, words: tuple[str, ...], idle: bool) -> None:
-    assert make(tmp_path, "compute.rows_may_idle=true", *words)._rows_may_idle is idle
+    assert rows == [4, 7]
 
 
 @pytest.mark.parametrize("temperature", ["1.0", "0.7"])
