@@ -41,15 +41,19 @@ def refuse(error: Exception) -> int:
     return 2
 
 
-def name_experiments(argv: list[str]) -> None:
-    """Hand `experiment=a,b` to the sweeper, whose setting it is: an experiment is no field of a point. Raises ConfigError without -m."""
-    words = [word for word in argv if word.startswith("experiment=")]
-    if not words:
-        return
-    if not {"-m", "--multirun"} & set(argv):
-        raise ConfigError(f"{words[0]} is many points, one an arm and seed: use python train.py -m {words[0]}")
-    names = [name for word in words for name in word.partition("=")[2].split(",")]
-    argv[:] = [word for word in argv if word not in words] + [f"hydra.sweeper.experiment=[{','.join(names)}]"]
+def name_points(argv: list[str]) -> None:
+    """Hand `experiment=a,b` and `step=a,b` to the sweeper, whose settings they are: neither is a field of a point. Raises ConfigError without -m."""
+    for setting in ("experiment", "step"):
+        words = [word for word in argv if word.startswith(f"{setting}=")]
+        if not words:
+            continue
+        if not {"-m", "--multirun"} & set(argv):
+            others = [word for word in argv[1:] if word not in words]
+            raise ConfigError(f"{words[0]} is many points: use python train.py -m {' '.join([*words, *others])}")
+        names = [name for word in words for name in word.partition("=")[2].split(",")]
+        argv[:] = [word for word in argv if word not in words] + [f"hydra.sweeper.{setting}=[{','.join(names)}]"]
+    if sum(word.startswith("hydra.sweeper.") for word in argv) > 1:
+        raise ConfigError("experiment and step are two ways to name a command's points: take one of them")
 
 
 def main() -> None:
@@ -58,7 +62,7 @@ def main() -> None:
         os.environ["LORE_LAB_PLAN"] = "1"
     register()
     try:
-        name_experiments(sys.argv)
+        name_points(sys.argv)
         words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
         check(words)
         sys.argv += companions(words)

@@ -18,12 +18,14 @@ from omegaconf import DictConfig
 
 @dataclass
 class LoreSweeperConf:
-    """experiment: claims whose arms and seeds are the points; train.py puts the command's `experiment=` here."""
+    """experiment: claims whose arms and seeds are the points. step: steps of a recipe that are. train.py puts the command's `experiment=` and
+    `step=` here."""
 
     _target_: str = "hydra_plugins.lore_lab_plugins.LoreSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
     experiment: list[str] = field(default_factory=list)
+    step: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -40,21 +42,25 @@ _store.store(group="hydra/launcher", name="local", node=LocalLauncherConf, provi
 
 
 class LoreSweeper(BasicSweeper):
-    """Cartesian sweeps, as Hydra's own, or the arms of claims; results are counted afterwards, whatever the launcher said."""
+    """Cartesian sweeps, as Hydra's own, the arms of claims, or the steps of a recipe; results are counted afterwards, whatever the launcher
+    said."""
 
-    def __init__(self, max_batch_size: int | None, params: Any, experiment: Sequence[str]) -> None:
+    def __init__(self, max_batch_size: int | None, params: Any, experiment: Sequence[str], step: Sequence[str]) -> None:
         super().__init__(max_batch_size, params)
-        self.experiment = list(experiment)
+        self.experiment, self.step = list(experiment), list(step)
 
     def sweep(self, arguments: list[str]) -> Any:
         from lore_lab.claims.run import run_claims
         from lore_lab.command import run_sweep
+        from lore_lab.steps import run_steps
 
         assert self.hydra_context is not None
         assert self.config is not None
         loader = self.hydra_context.config_loader
         if self.experiment:
             return run_claims(self.experiment, arguments, loader, self.config, self.launcher)
+        if self.step:
+            return run_steps(self.step, arguments, loader, self.config, self.launcher)
         return run_sweep(arguments, loader, self.config, self.launcher)
 
 

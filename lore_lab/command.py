@@ -142,19 +142,27 @@ def run_single(config: DictConfig, words: Sequence[str]) -> int:
 
 
 def run_sweep(arguments: Sequence[str], loader: Any, master: DictConfig, launcher: Any) -> None:
-    """All points of a multirun through `launcher`; the table and the record at the end. Exits non-zero unless every point is done."""
+    """All points of a multirun, as `complete` runs them."""
     job_overrides, axes = expand(arguments)
-    points = compose_points(job_overrides, loader, master)
+    complete(compose_points(job_overrides, loader, master), axes, "python train.py -m " + shlex.join(arguments), launcher)
+
+
+def complete(
+    points: Sequence[Point], axes: Mapping[str, Sequence[str]], command: str, launcher: Any, named: str = "", **extra: Any
+) -> None:
+    """All points through `launcher`, as one sweep; the table and the record at the end. Exits non-zero unless every point is done.
+
+    named: what named the points' arms. extra: further content of the sweep's record.
+    """
     root = Path(points[0].config.root)
     if os.environ.get(PLAN_ONLY):
         from lore_lab.stages.plan import print_plan
 
         print_plan(points, Store(root))
         return
-    command = "python train.py -m " + shlex.join(arguments)
-    folder = write_sweep(root, points, axes, command)
-    states = launch(points, job_overrides, launcher, folder.name)
-    write_sweep(root, points, axes, command, finished=now())
+    folder = write_sweep(root, points, axes, command, named, **extra)
+    states = launch(points, [point.overrides for point in points], launcher, folder.name)
+    write_sweep(root, points, axes, command, named, finished=now(), **extra)
     from rich.console import Console
 
     from lore_lab.analysis.summary import summarise_sweep  # pandas and matplotlib: only once there is something to show

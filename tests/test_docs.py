@@ -11,10 +11,11 @@ from lore_lab.cli import parser
 from lore_lab.command import expand
 from lore_lab.config.guards import inert
 from lore_lab.config.overrides import check, companions, touched
+from lore_lab.config.recipe import load_recipe
 from lore_lab.config.validate import problems
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "systems").glob("*.md"))]
 
 
 def commands(program: str) -> list[tuple[str, str]]:
@@ -34,7 +35,10 @@ def test_a_train_command_of_the_docs_is_accepted(compose, page: str, command: st
     words = [word for word in shlex.split(command)[2:] if word not in ("-m", "--plan", "...")]
     for claims in [word.partition("=")[2] for word in words if word.startswith("experiment=")]:
         assert all(load_claim(name).name == name for name in claims.split(","))
-    words = [word for word in words if not word.startswith("experiment=")]
+    for steps in [word.partition("=")[2] for word in words if word.startswith("step=")]:
+        (recipe,) = [word.partition("=")[2] for word in words if word.startswith("recipe=")]
+        assert load_recipe(recipe).pick(steps.split(","))
+    words = [word for word in words if not word.startswith(("experiment=", "step="))]
     check(words)
     words += companions(words)
     for overrides in expand(words)[0]:

@@ -13,6 +13,7 @@ _HOMES = {
     "axes": ("plot_metric",),
     "claims": ("load_claims",),
     "figures": ("plot_curves", "plot_sweep", "plot_verdicts"),
+    "ladder": ("build_ladder", "plot_ladder"),
     "laboratory": ("arm_facts", "write_laboratory"),
     "measures": ("with_metric",),
     "realised": ("effects", "realised_effect"),

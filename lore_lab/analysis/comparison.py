@@ -16,12 +16,17 @@ MAIN_METRICS = ("macro_f1", "ndcg@10", "acc@4", "acc@2", "pass@1", "pass@k", "in
 
 
 def main_metrics(names: Iterable[Hashable]) -> dict[str, str]:
-    """Short name -> metric column, for the main metrics that were measured. pass@k is the largest k there is."""
+    """Short name -> metric column, for the main metrics that were measured."""
+    columns = list(names)
+    return named_metrics(columns, MAIN_METRICS) | ({"sft macro_f1": "sft_eval/macro_f1"} if "sft_eval/macro_f1" in columns else {})
+
+
+def named_metrics(names: Iterable[Hashable], wanted: Iterable[str]) -> dict[str, str]:
+    """Short name -> metric column, for those of `wanted` that were measured of the final policy. pass@k is the largest k there is."""
     columns = [str(name) for name in names]
     ks = sorted(int(match[1]) for column in columns if (match := re.fullmatch(r"eval/pass@(\d+)", column)))
-    wanted = [f"pass@{ks[-1]}" if name == "pass@k" and ks and ks[-1] > 1 else name for name in MAIN_METRICS]
-    found = {name: f"eval/{name}" for name in wanted if f"eval/{name}" in columns}
-    return found | ({"sft macro_f1": "sft_eval/macro_f1"} if "sft_eval/macro_f1" in columns else {})
+    meant = [f"pass@{ks[-1]}" if name == "pass@k" and ks and ks[-1] > 1 else name for name in wanted]
+    return {name: f"eval/{name}" for name in meant if f"eval/{name}" in columns}
 
 
 BySeed = dict[str, dict[int, float]]  #: arm -> seed -> value

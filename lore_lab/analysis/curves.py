@@ -104,6 +104,18 @@ def steps_to_gain(steps: ArrayLike, reward: ArrayLike, *, share: float = 0.9, le
     return float(x[reached.argmax()]) if reached.any() else math.inf
 
 
+def steps_to_converge(steps: ArrayLike, values: ArrayLike, *, share: float = 0.95, window: int | None = None) -> float:
+    """The first step at which the smoothed curve is at `share` of its final value: convergence steps.
+
+    For curves that grow and are positive, such as a reward or an accuracy. The final value is the plateau (mean of the last fifth), window as in
+    time_to_collapse. Of the value, where steps_to_gain asks for a share of the gain: a curve that starts high converges early. inf where the
+    smoothed curve never gets there.
+    """
+    x, y = _curve(steps, values)
+    reached = smooth(y, window or max(1, y.size // 20)) >= share * plateau(y)
+    return float(x[reached.argmax()]) if reached.any() else math.inf
+
+
 def fit_entropy_law(entropy: ArrayLike, reward: ArrayLike) -> EntropyLaw:
     """Least squares of R = -a exp(H) + b, linear in exp(H). entropy: nats, (n,); reward: (n,); pairs with a nan are left out.
 

@@ -13,9 +13,9 @@ import pandas as pd
 from lore_lab.analysis.comparison import arm_estimate, by_seed
 from lore_lab.analysis.curves import curve_summary, fit_or_nan, law_points
 from lore_lab.analysis.load import list_sweeps, load_curves, load_manifest, load_order, load_runs, load_sweep, short_names
+from lore_lab.analysis.markdown import markdown_table
 from lore_lab.analysis.panels import plot_entropy, plot_law, plot_orders
 from lore_lab.analysis.realised import Effect, baseline_arm, effects, inert_arms
-from lore_lab.analysis.summary import markdown_table
 
 #: The reward is taken before refills and replays; accuracy is of the batch that is learned from, which they select.
 ENTROPY, REWARD = "rl/entropy", "rl/reward"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lore_lab.analysis.curves import curve_summary, plateau, time_to_collapse
+from lore_lab.analysis.curves import curve_summary, plateau, steps_to_converge, time_to_collapse
 from lore_lab.analysis.load import load_curves
 
 
@@ -38,6 +38,7 @@ FACTS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "start": lambda steps, values: start(values),
     "jitter": lambda steps, values: jitter(values),
     "time_to_collapse": time_to_collapse,
+    "steps_to_converge": steps_to_converge,
 }
 #: facts of an entropy and a reward curve, from curve_summary
 LAWS = ("law_r2", "law_ceiling", "law_a", "law_b")

@@ -1,4 +1,5 @@
-"""What a sweep came to: a table for the terminal, table.csv, table.md, curves.png and metric.png beside the sweep's record."""
+"""What a sweep came to: a table for the terminal, table.csv, table.md, curves.png and metric.png (over steps of a recipe steps.*) beside the
+sweep's record."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lore_lab.analysis.comparison import MAIN_METRICS, arm_estimate, by_seed, main_metrics, pairs_of
+from lore_lab.analysis.ladder import Ladder, build_ladder
 from lore_lab.analysis.load import load_runs, load_sweep, short_names
+from lore_lab.analysis.markdown import markdown_table
 from lore_lab.analysis.realised import realised_effect
 from lore_lab.analysis.stats import Estimate, t_interval
 
@@ -25,16 +28,29 @@ _HEADERS = {
     "invalid_rate": "invalid",
     "sft macro_f1": "sft f1",
     "macro_f1 difference": "difference",
+    "rule_violation_rate": "rule violations",
 }
 
 _MOST_POINTS = 40  #: more than a terminal can show
-_DISPENSABLE = ("acc@2", "acc@4", "ndcg@10", "sft macro_f1", "optimistic_error_share", "invalid_rate")
+_DISPENSABLE = (
+    "acc@2",
+    "acc@4",
+    "ndcg@10",
+    "sft macro_f1",
+    "optimistic_error_share",
+    "invalid_rate",
+    "weighted_f1",
+    "rule_violation_rate",
+    "adds",
+)
+_FOLDABLE = ("arm", "note", "adds", "after")
 
 
 @dataclass(frozen=True)
 class Summary:
     """A sweep's outcome. points: one row per point as text cells. arms: one row per arm as text cells. baselines: one row per
-    baseline that was measured. failed: (arm, seed, last line of the error, log). folder: where table.csv, table.md and curves.png are. Printable by rich."""
+    baseline that was measured. failed: (arm, seed, last line of the error, log). folder: where table.csv, table.md and curves.png are. ladder: of a
+    sweep over steps, in place of the arms. Printable by rich."""
 
     sweep: str
     command: str
@@ -44,9 +60,10 @@ class Summary:
     failed: list[tuple[str, str, str, str]]
     notes: dict[str, list[str]]
     folder: Path
+    ladder: Ladder | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if len(self.points) <= _MOST_POINTS or not len(self.arms):
+        if len(self.points) <= _MOST_POINTS or not (len(self.arms) or self.ladder):
             yield _fitting_table(f"sweep {self.sweep}", self.points, options.max_width)
         else:
             yield Text(f"sweep {self.sweep}: {len(self.points)} points, one by one in {self.folder / 'table.md'}", style="bold")
@@ -55,6 +72,9 @@ class Summary:
             yield _fitting_table(title, self.arms, options.max_width)
         if len(self.baselines):
             yield _fitting_table("baselines, same training and test pairs", self.baselines, options.max_width)
+        if self.ladder:
+            for caption, table in zip(self.ladder.captions, (self.ladder.levels, self.ladder.gains), strict=True):
+                yield _fitting_table(caption, table, options.max_width)
         for arm, seed, error, log in self.failed:
             # Text, not markup: an error message may hold square brackets.
             yield Text(f"failed: {arm} seed {seed}: {error}  (log: {log})", style="red")
@@ -70,6 +90,8 @@ class Summary:
             ]
         if len(self.baselines):
             parts += ["## Baselines", "Same training and test pairs.", markdown_table(self.baselines)]
+        if self.ladder:
+            parts.append("## Steps\n\nSee [steps.md](steps.md).")
         if self.failed:
             parts += [
                 "## Failed",
@@ -80,21 +102,24 @@ class Summary:
 
 def summarise_sweep(root: str | Path, sweep: str) -> Summary:
     """Summarises a sweep, finished or not, and writes table.csv (numbers), table.md, curves.png and metric.png into
-    <root>/sweeps/<sweep>/."""
+    <root>/sweeps/<sweep>/; of a sweep over steps steps.csv, steps.json, steps.md and steps.png in place of metric.png."""
     from lore_lab.analysis.axes import plot_metric
     from lore_lab.analysis.figures import load_headline_curves, plot_curves
 
     record, runs = load_sweep(root, sweep), load_runs(root, sweep)
     notes = realised_effect(runs, root)
     folder = Path(root) / "sweeps" / sweep
-    summary = Summary(
-        sweep, record["command"], point_table(runs, notes), arm_table(runs), baseline_table(runs), failures(runs), notes, folder
-    )
+    ladder = build_ladder(runs, record["recipe"]) if record.get("recipe") else None
+    arms = arm_table(runs) if ladder is None else pd.DataFrame()
+    summary = Summary(sweep, record["command"], point_table(runs, notes), arms, baseline_table(runs), failures(runs), notes, folder, ladder)
     numbers = runs.drop(columns=["stages"]).assign(note=["; ".join(notes.get(point, [])) for point in runs["point"]])
     numbers.to_csv(folder / "table.csv", index=False)
     (folder / "table.md").write_text(summary.to_markdown(), encoding="utf-8")
     plot_curves(load_headline_curves(runs), title=f"sweep {sweep}").savefig(folder / "curves.png")
-    plot_metric(runs, title=f"sweep {sweep}").savefig(folder / "metric.png")
+    if ladder:
+        ladder.write(folder)
+    else:
+        plot_metric(runs, title=f"sweep {sweep}").savefig(folder / "metric.png")
     return summary
 
 
@@ -192,7 +217,7 @@ def _fitting_table(title: str, frame: pd.DataFrame, width: int) -> Table:
         left_out += [column] if column else []
         kept = frame.drop(columns=left_out)
         longest = [max(kept[c].map(len).max(), len(_HEADERS.get(c, c))) for c in map(str, kept)]
-        needed = sum(min(length, 28) if c in ("arm", "note") else length for c, length in zip(kept, longest, strict=True))
+        needed = sum(min(length, 28) if c in _FOLDABLE else length for c, length in zip(kept, longest, strict=True))
         if needed + 2 * len(kept.columns) + 1 <= width:
             break
     return _rich_table(title, kept, f"not shown here: {', '.join(left_out)}" if left_out else None)
@@ -209,18 +234,9 @@ def _rich_table(title: str, frame: pd.DataFrame, caption: str | None) -> Table:
         padding=(0, 1, 0, 0),
     )
     for column in map(str, frame.columns):
-        foldable = column in ("arm", "note")
-        justify: JustifyMethod = "left" if foldable or column == "state" else "right"
+        foldable = column in _FOLDABLE
+        justify: JustifyMethod = "left" if foldable or column in ("state", "step") else "right"
         table.add_column(_HEADERS.get(column, column), justify=justify, no_wrap=not foldable, overflow="fold")
     for row in frame.itertuples(index=False):
         table.add_row(*(Text(str(cell)) for cell in row))
     return table
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A table of text cells as Markdown."""
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
-    lines += [
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in frame.itertuples(index=False)
-    ]
-    return "\n".join(lines)

@@ -14,8 +14,8 @@ from lore_lab.config.overrides import CONF
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError
 
-#: in no stage key: where to write, what to print, the name of an option
-_NO_MATTER = ("root", "guard", "tracking", "rl.arm")
+#: in no stage key: where to write, what to print, the names of options and steps
+_NO_MATTER = ("root", "guard", "tracking", "rl.arm", "recipe")
 _ABSENT = "absent"
 
 
@@ -26,7 +26,7 @@ def check_confounds(claim: Claim, configs: Mapping[tuple[str, int], Config]) -> 
     found: list[str] = []
     moved: set[str] = set()
     for seed in sorted({seed for _, seed in configs}):
-        trees = {arm: _flat(config) for (arm, own), config in configs.items() if own == seed}
+        trees = {arm: flat(config) for (arm, own), config in configs.items() if own == seed}
         for one, other in itertools.combinations(trees, 2):
             fields = differences(trees[one], trees[other])
             if not fields:
@@ -52,12 +52,13 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, t
 
 def axis_values(configs: Iterable[Config]) -> dict[str, list[str]]:
     """Field -> its values in order, for every field in which the configs differ: the axes of the sweep's record."""
-    trees = [_flat(config) for config in configs]
+    trees = [flat(config) for config in configs]
     keys = list(dict.fromkeys(key for tree in trees[1:] for key in differences(trees[0], tree)))
     return {key: list(dict.fromkeys(str(tree.get(key, _ABSENT)) for tree in trees)) for key in keys}
 
 
-def _flat(config: Config) -> dict[str, Any]:
+def flat(config: Config) -> dict[str, Any]:
+    """Dotted key -> value of every field."""
     return {key: value for key, _, value in walk(config)}
 
 

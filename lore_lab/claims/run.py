@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from lore_lab.claims.claim import EXPERIMENTS, PRETRAINED, Claim, load_claim
 from lore_lab.claims.confound import axis_values, check_confounds
 from lore_lab.command import PLAN_ONLY, compose_points, launch
-from lore_lab.config.overrides import companions, parse
+from lore_lab.config.overrides import companions, parse, split_seeds
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError
 from lore_lab.stages.records import Point, now, sweep_id, write_sweep
@@ -54,15 +54,7 @@ def arm_words(claim: Claim, further: Sequence[str] = ()) -> dict[tuple[str, int]
 
     Raises ConfigError for another axis: the arms are the file's.
     """
-    seeds, common = list(claim.seeds), []
-    for override in parse(further):
-        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else []
-        if override.key_or_group == "seed":
-            seeds = [int(value) for value in values] or [int(override.value())]
-        elif values:
-            raise ConfigError(f"experiment={claim.name} has its own arms: {override.input_line} cannot be swept beside them, only seed can")
-        else:
-            common.append(override.input_line)
+    seeds, common = split_seeds(further, claim.seeds, f"experiment={claim.name}")
     words = {arm: [*claim.setup, *claim.arms[arm], *common] for arm in claim.ordered}
     return {(arm, seed): [*own, *companions(own), f"seed={seed}"] for arm, own in words.items() for seed in seeds}
 

@@ -50,6 +50,7 @@ RULES: tuple[InertRule, ...] = (
               lambda c: c.model.path is not None, "model.path gives a finished model", "leave model.path null, or drop the setting"),
     InertRule("graded reward, two grades", ("reward",), lambda c: c.reward.name == "graded" and _two_grades(c),
               "with two grades, graded and exact rewards are the same", "take reward=exact"),
+    InertRule("list of steps", ("recipe.*",), lambda c: True, "a recipe's own fields only name its steps", "take recipe=..., and step=... under -m"),
     InertRule("arm's name", ("rl.arm",), lambda c: True, "rl.arm only names the option of rl/entropy", "take rl/entropy=..."),
     InertRule("probe's size without probes", ("rl.watch.probe_*",), lambda c: not c.rl.watch.enabled, "rl.watch.enabled=false", "switch it on"),
     *inert_rules(),

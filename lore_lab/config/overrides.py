@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from lore_lab.config.recipe import chosen_groups
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError
 
@@ -99,21 +100,58 @@ def check(arguments: Sequence[str], conf: Path = CONF) -> None:
 def companions(arguments: Sequence[str], conf: Path = CONF) -> list[str]:
     """Words that a chosen `data` option brings along (conf/companions.yaml), less the groups the command names itself.
 
-    Raises ConfigError when a sweep over `data` would need different ones.
+    Raises ConfigError when a sweep over `data` would need different ones, or a recipe chooses otherwise: what would be left is not the system.
     """
     parsed = parse(arguments)
-    chosen = [override for override in parsed if override.key_or_group == "data"]
-    if not chosen:
+    options = values_of(parsed, "data")
+    if not options:
         return []
     table: dict[str, dict[str, str]] = yaml.safe_load((conf / "companions.yaml").read_text(encoding="utf-8"))
-    options = [str(value) for value in chosen[-1].sweep_string_iterator()] if chosen[-1].is_sweep_override() else [str(chosen[-1].value())]
     named = {override.key_or_group for override in parsed}
     wanted = [{group: option for group, option in table.get(data, {}).items() if group not in named} for data in options]
     if any(other != wanted[0] for other in wanted):
         raise ConfigError(
             f"data={','.join(options)} need different {', '.join(sorted(set().union(*wanted)))}; name these groups in the command"
         )
-    return [f"{group}={option}" for group, option in wanted[0].items()]
+    words = [f"{group}={option}" for group, option in wanted[0].items()]
+    for recipe in values_of(parsed, "recipe"):
+        chosen = chosen_groups(recipe)
+        fought = [word for word in words if chosen.get(word.partition("=")[0], word.partition("=")[2]) != word.partition("=")[2]]
+        if fought:
+            mine = ", ".join(f"{group}={chosen[group]}" for group in (word.partition("=")[0] for word in fought))
+            raise ConfigError(
+                f"recipe={recipe} chooses {mine}, data={','.join(options)} needs {', '.join(fought)} (conf/companions.yaml): take data=world, "
+                f"or name these groups in the command to run what is left of the system: {' '.join(fought)}"
+            )
+    return words
+
+
+def values_of(parsed: Iterable[Any], key: str) -> list[str]:
+    """What the last override of `key` sets or sweeps; empty where there is none."""
+    chosen = [override for override in parsed if override.key_or_group == key and not override.is_delete()][-1:]
+    return [str(value) for own in chosen for value in (own.sweep_string_iterator() if own.is_sweep_override() else [own.value()])]
+
+
+def split_seeds(words: Sequence[str], seeds: Sequence[int], owner: str) -> tuple[list[int], list[str]]:
+    """(seeds, the other words) of words added to a command whose arms are given; `seed` replaces `seeds`. owner: who gives the arms.
+
+    Raises ConfigError for a sweep over anything else.
+    """
+    chosen, others = list(seeds), []
+    for override in parse(words):
+        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else []
+        if override.key_or_group == "seed":
+            chosen = [int(value) for value in values] or [int(override.value())]
+        elif values:
+            raise ConfigError(f"{owner} has its own arms: {override.input_line} cannot be swept beside them, only seed can")
+        else:
+            others.append(override.input_line)
+    return chosen, others
+
+
+def latest(words: Sequence[str]) -> list[str]:
+    """The words that count: of several on one key the last."""
+    return [str(override.input_line) for override in {override.get_key_element(): override for override in parse(words)}.values()]
 
 
 def touched(arguments: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from lore_lab.config.ideas import (
     StepwiseConfig,
     WatchConfig,
 )
+from lore_lab.config.recipe import RecipeConfig
 
 
 @dataclass
@@ -278,6 +279,7 @@ class Config:
     reward: RewardConfig = field(default_factory=RewardConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     seed: int = setting("of training and sampling; data and base model have their own", ge=0, le=2**31 - 1)

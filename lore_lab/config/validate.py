@@ -17,6 +17,11 @@ class ConfigError(ValueError):
     """The config cannot be run as it is; the message names the key, the value and what would do."""
 
 
+def _without_facts(config: Config) -> bool:
+    """Whether the source is a table of ratings: these know the label, not the reasons."""
+    return getattr(config.data, "kind", "") == "rated"
+
+
 #: (is it wrong?, message with the config's fields as format arguments)
 _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
     (
@@ -90,6 +95,17 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
     (
         lambda c: len(c.rl.sft_auxiliary.bounds) != 2 or c.rl.sft_auxiliary.bounds[0] > c.rl.sft_auxiliary.bounds[1],
         "rl.sft_auxiliary.bounds={rl.sft_auxiliary.bounds} must be two factors, the lower one first",
+    ),
+    (
+        lambda c: _without_facts(c) and c.sft.enabled and c.format.name != "label_only" and c.cot.name != "none",
+        "data={data.name} has no gold facts, so cot={cot.name} cannot write reasoning for it; take cot=none format=label_only",
+    ),
+    (
+        lambda c: (
+            _without_facts(c) and c.rl.enabled and (c.reward.name == "rule_aware" or c.rl.stepwise.enabled or c.rl.guided_replay.enabled)
+        ),
+        "data={data.name} has no gold facts for reward.name={reward.name}, rl.stepwise.enabled={rl.stepwise.enabled} or "
+        "rl.guided_replay.enabled={rl.guided_replay.enabled} to judge or hint with; take reward=exact and switch both sections off",
     ),
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
     (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),

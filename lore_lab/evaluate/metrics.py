@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lore_lab.evaluate.ranking import of_predictions
+from lore_lab.evaluate.rules import violations
 
 INVALID = -1
 #: columns of label probabilities are PROBABILITY + the label, 1 to the number of grades
@@ -109,15 +110,24 @@ def calibration_error(gold: np.ndarray, probabilities: np.ndarray) -> float:
 
 def summarise(predictions: pd.DataFrame, grades: int, relevant_from: int, resamples: int, seed: int) -> dict[str, float]:
     """All metrics of a predictions table (columns gold, predicted, mode, sample, example_id, subset, frequency; where there are such:
-    tokens and reasoning_tokens, label probabilities with `scored`, query_id and item_id with the `score` to rank by).
+    tokens and reasoning_tokens, the grades that rules leave open, label probabilities with `scored`, query_id and item_id with the `score` to rank by).
 
-    Flat: "macro_f1", each with "macro_f1/low" and "macro_f1/high", the same by group: "<subset>/macro_f1", "<frequency>/pass@1/low".
+    Flat: "macro_f1", each with "macro_f1/low" and "macro_f1/high", the same by group: "<subset>/macro_f1", "<frequency>/pass@1/low",
+    "balanced/acc@4" of the subsets that hold every grade equally often, where there are others beside them.
     """
     metrics = _group(predictions, grades, relevant_from, resamples, seed)
-    for column in ("subset", "frequency"):
-        for value, rows in predictions.groupby(column, sort=True):
-            metrics |= {f"{value}/{name}": number for name, number in _group(rows, grades, relevant_from, resamples, seed).items()}
+    groups = [(value, rows) for column in ("subset", "frequency") for value, rows in predictions.groupby(column, sort=True)]
+    groups += [("balanced", rows)] if 0 < len(rows := _balanced(predictions, grades)) < len(predictions) else []
+    for value, rows in groups:
+        metrics |= {f"{value}/{name}": number for name, number in _group(rows, grades, relevant_from, resamples, seed).items()}
     return metrics
+
+
+def _balanced(predictions: pd.DataFrame, grades: int) -> pd.DataFrame:
+    """The rows of the subsets whose pairs hold every grade equally often."""
+    pairs = predictions[predictions["mode"] == "greedy"]
+    counts = pd.crosstab(pairs["subset"], pairs["gold"]).reindex(columns=range(grades), fill_value=0)
+    return predictions[predictions["subset"].isin(counts.index[counts.nunique(axis=1) == 1])]
 
 
 def _group(rows: pd.DataFrame, grades: int, relevant_from: int, resamples: int, seed: int) -> dict[str, float]:
@@ -127,7 +137,7 @@ def _group(rows: pd.DataFrame, grades: int, relevant_from: int, resamples: int, 
     bounds = interval(table, relevant_from, resamples, seed)
     sampled = rows[rows["mode"] == "sampled"]
     ranking = _ranking(greedy, relevant_from)
-    for name, measured in (_lengths(greedy) | _sampled(sampled) | _brier(greedy, grades) | ranking).items():
+    for name, measured in (_lengths(greedy) | _sampled(sampled) | _brier(greedy, grades) | violations(greedy, grades) | ranking).items():
         values[name], bounds[name] = float(measured.mean()), mean_interval(measured, resamples, seed)
     if "score" in greedy:
         values["ranking_queries"] = float(max(map(len, ranking.values()), default=0))

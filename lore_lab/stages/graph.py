@@ -104,9 +104,10 @@ SPECS: dict[str, StageSpec] = {
     ),
     "eval": StageSpec(
         "lore_lab.stages.functions.evaluate:run",
-        ("eval", "prompt", "features", "format", "seed", "compute"),
+        ("eval", "prompt", "features", "format", "seed", "compute", "data"),
         ("torch", "transformers", "tokenizers", "numpy", *_RANKING_LIBRARIES, "pandas", "pyarrow"),
-        without=("eval.stages", "eval.baselines", "eval.baseline_pairs"),
+        without=("eval.stages", "eval.baselines", "eval.baseline_pairs", "data.size"),
+        modules=_source_modules,
     ),
     "leaks": StageSpec("lore_lab.stages.functions.leaks:run", (), ("pyarrow",)),
     "baseline": StageSpec(

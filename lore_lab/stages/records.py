@@ -147,7 +147,7 @@ def sweep_id(points: Sequence[Point], experiment: str = "") -> str:
 def write_sweep(
     root: Path, points: Sequence[Point], axes: Mapping[str, Sequence[str]], command: str, experiment: str = "", **extra: Any
 ) -> Path:
-    """Write or refresh sweep.json; returns the sweep's folder. experiment: the claim whose arms these are."""
+    """Write or refresh sweep.json; returns the sweep's folder. experiment: the claim, or `recipe=<name>`, whose arms these are."""
     folder = root / "sweeps" / sweep_id(points, experiment)
     folder.mkdir(parents=True, exist_ok=True)
     before = read_json(folder / "sweep.json") or {"created": now()}

@@ -43,6 +43,16 @@ def test_facts_of_known_curves() -> None:
     assert 38 <= FACTS["time_to_collapse"](steps, falling) <= 42
 
 
+def test_convergence_is_the_first_step_at_a_share_of_the_final_value() -> None:
+    steps = np.arange(1, 201)
+    rising = np.minimum(steps / 100, 1.0)  # at 1 from step 100: the plateau is 1
+    assert abs(FACTS["steps_to_converge"](steps, rising) - 95) <= 1
+    assert FACTS["steps_to_converge"](steps, np.ones(200)) == 1
+    late = np.where(steps <= 190, 0.1, 1.0)  # the plateau, 0.325, lies above all but the end
+    assert abs(FACTS["steps_to_converge"](steps, late) - 190) <= 5
+    assert FACTS["steps_to_converge"](steps[::10], rising[::10]) == 101
+
+
 def test_each_run_gets_the_fact_of_its_own_curve(tree: Path) -> None:
     runs = load_runs(tree, "s1")
     metric = "plateau(rl/entropy) - start(rl/entropy)"

@@ -32,7 +32,7 @@ def header_commands(file: str) -> list[list[str]]:
     """Override words of the `python train.py ...` commands in a file's comment lines; two spaces end a command."""
     comments = [line for line in (CONF / file).read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     found = [match[1] for line in comments if (match := re.search(r"python train\.py(.*?)(?: {2,}|$)", line))]
-    return [[word for word in shlex.split(command) if word != "-m"] for command in found]
+    return [[word for word in shlex.split(command) if word != "-m" and not word.startswith("step=")] for command in found]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

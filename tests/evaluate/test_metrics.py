@@ -185,3 +185,14 @@ def test_a_summary_ranks_and_calibrates_where_it_can() -> None:
     assert found["general/mrr"] == found["hard/mrr"] == 1
     assert found["head/ranking_queries"] == 0, "one item has no rank"
     assert "head/ndcg@10" not in found
+
+
+def test_balanced_is_the_subsets_that_hold_every_grade_equally_often() -> None:
+    def pairs(subset: str, gold: list[int]) -> list[dict[str, object]]:
+        return [answer for place, grade in enumerate(gold) for answer in row(f"{subset}-{place}", subset, "head", grade, 0, [])]
+
+    even, wild = pairs("general", [0, 1, 2, 3]) + pairs("rule", [3, 2, 1, 0]), pairs("wild", [0, 0, 0, 3])
+    found = summarise(pd.DataFrame(even + wild), 4, 2, 100, 0)
+    assert (found["balanced/pairs"], found["balanced/acc@4"], found["wild/acc@4"]) == (8, 0.25, 0.75)
+    for table in (even, wild):  # nothing beside them, or nothing balanced: the name would say nothing new, or nothing true
+        assert not any(name.startswith("balanced/") for name in summarise(pd.DataFrame(table), 4, 2, 100, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
@@ -12,6 +13,7 @@ import pandas as pd
 
 from lore_lab.analysis.comparison import by_seed, pairs_of, subset_effects
 from lore_lab.analysis.curves import curve_summary, headline_curves
+from lore_lab.analysis.ladder import Ladder, build_ladder, plot_ladder
 from lore_lab.analysis.load import latest, load_curves, load_manifest, load_point, load_runs, load_sweep, short_names
 from lore_lab.analysis.palette import MOST_ARMS, arm_style
 from lore_lab.analysis.realised import realised_effect
@@ -45,7 +47,8 @@ class Whisker:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One sweep of the report. points, arms, baselines: tables of text. arm_keys: (label, colour, dash) of the arms that have lines."""
+    """One sweep of the report. points, arms, baselines: tables of text. arm_keys: (label, colour, dash) of the arms that have lines. ladder: of
+    a sweep over steps, with its picture as base64 PNG, in place of the arms."""
 
     sweep: str
     command: str
@@ -69,6 +72,8 @@ class Section:
     samples: list[tuple[str, list[Sample]]]
     provenance: dict[str, str]
     config: str
+    ladder: Ladder | None = None
+    ladder_picture: str = ""
 
     @property
     def title(self) -> str:
@@ -92,7 +97,8 @@ def build_section(root: str | Path, sweep: str | None, claim: ClaimCard | None =
     styles = [arm_style(i) for i in range(len(shown))]
     curves = load_curves(runs[runs["arm"].isin(list(shown))], root=root)
     charts, more = _charts(curves, shown)
-    arms = arm_table(runs)
+    ladder = build_ladder(runs, record["recipe"]) if record.get("recipe") else None
+    arms = arm_table(runs) if ladder is None else pd.DataFrame()
     metric = claim.metric if claim else "eval/macro_f1"
     return Section(
         sweep=record["sweep"],
@@ -117,6 +123,8 @@ def build_section(root: str | Path, sweep: str | None, claim: ClaimCard | None =
         samples=[(labels[arm], found) for arm in list(shown)[:4] if (found := before_and_after(root, runs, arm))],
         provenance=_provenance(root, runs, record),
         config=_config(root, runs),
+        ladder=ladder,
+        ladder_picture=base64.b64encode(plot_ladder(ladder)._repr_png_()).decode() if ladder else "",
     )
 
 
