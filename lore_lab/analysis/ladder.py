@@ -106,8 +106,9 @@ def build_ladder(runs: pd.DataFrame, recipe: Mapping[str, Any]) -> Ladder:
             levels[rung.step][f"paper {rung.metric}"] = _cell(rung.paper)
             gains[rung.step][f"paper {rung.metric}"] = _cell(rung.paper_difference, sign="+")
     shows = tuple(short for shown in recipe["shows"] if (short := _short(shown)) in metrics)
-    tables = (pd.DataFrame(list(rows.values())) for rows in (levels, gains))
-    return Ladder(recipe["name"], recipe["source"], numbers, *tables, shows)
+    return Ladder(
+        recipe["name"], recipe["source"], numbers, pd.DataFrame(list(levels.values())), pd.DataFrame(list(gains.values())), shows
+    )  # fmt: skip
 
 
 def _with_metrics(runs: pd.DataFrame, shows: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -136,7 +137,7 @@ def _reference(step: str, steps: Sequence[str], described: Mapping[str, Any]) ->
 
 def _rung(step: str, against: str | None, metric: str, values: BySeed, steps: Mapping[str, Any]) -> Rung:
     level = arm_estimate(values[step]) or _NONE
-    pairs = pairs_of(values, step, against, "drop").differences if against else []
+    pairs = pairs_of(values, step, against, "drop").differences if against else ()
     gain = t_interval(pairs) if len(pairs) else _NONE
     paper, before = (steps[name]["paper"].get(metric, math.nan) if name else math.nan for name in (step, against))
     return Rung(

@@ -89,7 +89,7 @@ class Section:
 def build_section(root: str | Path, sweep: str | None, claim: ClaimCard | None = None) -> Section:
     """Gathers one sweep (the newest point of every arm and seed of `root` when None). Unfinished sweeps are shown as far as they are."""
     root = Path(root)
-    record = load_sweep(root, sweep) if sweep else {"sweep": "all points", "command": "", "created": ""}
+    record: dict[str, Any] = load_sweep(root, sweep) if sweep else {"sweep": "all points", "command": "", "created": ""}
     runs = load_runs(root, sweep) if sweep else latest(load_runs(root))
     notes = realised_effect(runs, root)
     labels = short_names(runs["arm"])
