@@ -48,6 +48,7 @@ CASES: dict[str, list[str]] = {
         "model.num_hidden_layers=2 model.path=./weights",
         "model.pretrain.max_steps=10 model.path=./weights",
     ],
+    "list of steps": ["recipe.name=lore"],
     "arm's name": ["rl.arm=mine"],
     "probe's size without probes": ["rl.watch.probe_size=9 rl.watch.enabled=false"],
     "clip_higher without effect": [f"rl/entropy=clip_higher {ONE_UPDATE}"],
@@ -75,7 +76,7 @@ CASES: dict[str, list[str]] = {
     "staged_replay off": ["curriculum.replay=0.4"],
     "pass_rate_window off": ["curriculum.memory=0.4 curriculum=staged"],
     "measured off": ["curriculum.samples=4 curriculum=staged"],
-    "graded reward, two grades": ["reward=graded data=table data.path=pairs.csv"],
+    "graded reward, two grades": ["reward=graded data=table data.path=pairs.csv cot=none format=label_only"],
 }
 
 
@@ -135,7 +136,7 @@ def test_turning_something_off_is_not_refused(compose: Compose, command: str) ->
         "cot=naive",
         "cot=naive format=answer_first",
         "reward=graded",
-        "reward=graded data=chorus data.path=chorus",
+        "reward=graded data=chorus data.path=chorus cot=none format=label_only",
         "format=reason_first sft=off eval.stages=[]",
     ],
 )

@@ -208,6 +208,15 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ("curriculum.window=[0.9,0.1]", "curriculum.window=[0.9, 0.1] must be two rates, the lower one first"),
     ("rl.clip_cov.low=9", "rl.clip_cov.low=9.0 must be below rl.clip_cov.high=5.0"),
     ("rl.sft_auxiliary.bounds=[2,1]", "rl.sft_auxiliary.bounds=[2.0, 1.0] must be two factors, the lower one first"),
+    (
+        "data=table data.path=pairs.csv cot=rules",
+        "data=table has no gold facts, so cot=rules cannot write reasoning for it; take cot=none format=label_only",
+    ),
+    (
+        "data=table data.path=pairs.csv cot=none format=label_only rl.guided_replay.enabled=true",
+        "data=table has no gold facts for reward.name=exact, rl.stepwise.enabled=False or rl.guided_replay.enabled=True to judge or hint with; "
+        "take reward=exact and switch both sections off",
+    ),
     ("eval.subsets=[]", "eval.subsets is empty: a point without an evaluation says nothing"),
     ("eval.baselines=[bm25,bm25]", "eval.baselines=['bm25', 'bm25'] names a baseline twice"),
     ("eval.subsets=[hard,hard]", "eval.subsets=['hard', 'hard'] names a subset twice"),
