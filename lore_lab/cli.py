@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,6 +180,31 @@ def arms(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _deploy(run: Callable[[], int]) -> int:
+    from lore_lab.config.validate import ConfigError
+
+    try:
+        return run()
+    except (ConfigError, ValueError, OSError) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+
+
+def deploy_simulate(arguments: argparse.Namespace) -> int:
+    from lore_lab.deploy.commands import simulate
+
+    output = Path(arguments.output) if arguments.output else None
+    say = _console().print
+    return _deploy(lambda: simulate(Path(arguments.root), arguments.words, output, arguments.train, say))
+
+
+def deploy_serve(arguments: argparse.Namespace) -> int:
+    from lore_lab.deploy.commands import serve
+
+    policy = Path(arguments.policy) if arguments.policy else None
+    return _deploy(lambda: serve(Path(arguments.root), arguments.words, arguments.host, arguments.port, policy))
+
+
 def data_describe(arguments: argparse.Namespace) -> int:
     """The datasheet of a source: for the world counts, hashes and rules; for a table what was read, repaired and dropped."""
     from lore_lab.config.compose import compose
@@ -221,6 +246,20 @@ def parser() -> argparse.ArgumentParser:
     describe = data.add_parser("describe", help="the datasheet of a source")
     describe.add_argument("words", nargs="*", help="overrides, e.g. data.profile=full, or data=chorus data.path=FOLDER")
     describe.set_defaults(run=data_describe)
+    deploy = commands.add_parser("deploy", help="serving by query frequency: cache, ranker, LLM").add_subparsers(
+        required=True, metavar="command"
+    )
+    simulator = deploy.add_parser("simulate", help="replay a query log against every split of the thresholds")
+    simulator.add_argument("words", nargs="*", help="a point's key (the newest by default) and override words, e.g. deploy.load=0.5")
+    simulator.add_argument("-o", "--output", help="folder; points/<key>/deploy by default")
+    simulator.add_argument("--train", action="store_true", help="also compute stages before the tiers that are missing")
+    simulator.set_defaults(run=deploy_simulate)
+    server = deploy.add_parser("serve", help="the tiers as an HTTP service; stops with Ctrl-C")
+    server.add_argument("words", nargs="*", metavar="point", help="a point's key; the newest with deploy on by default")
+    server.add_argument("--host", default="127.0.0.1")
+    server.add_argument("--port", type=int, default=8000)
+    server.add_argument("--policy", help="another model's folder, under the point's prompts; its cache is then stale")
+    server.set_defaults(run=deploy_serve)
     laboratory = commands.add_parser("rl", help="what the RL arms or curricula of a sweep come to: a table and pictures")
     laboratory.add_argument("sweep", nargs="?", help="sweep id; the newest one by default")
     laboratory.add_argument("-o", "--output", help="folder; sweeps/<id>/rl by default")

@@ -53,6 +53,7 @@ RULES: tuple[InertRule, ...] = (
     InertRule("list of steps", ("recipe.*",), lambda c: True, "a recipe's own fields only name its steps", "take recipe=..., and step=... under -m"),
     InertRule("arm's name", ("rl.arm",), lambda c: True, "rl.arm only names the option of rl/entropy", "take rl/entropy=..."),
     InertRule("probe's size without probes", ("rl.watch.probe_*",), lambda c: not c.rl.watch.enabled, "rl.watch.enabled=false", "switch it on"),
+    InertRule("deploy off", ("deploy.*",), lambda c: not c.deploy.enabled, "deploy is off", "take deploy=tiers or deploy=llm"),
     *inert_rules(),
 )  # fmt: skip
 
@@ -70,4 +71,9 @@ def inert(config: Config, touched: Iterable[str]) -> list[str]:
 
 def _switches_itself(key: str, rule: InertRule) -> bool:
     """Turning a stage off is no placebo."""
-    return (rule.name, key) in {("rl off", "rl.enabled"), ("sft off", "sft.enabled"), ("pretraining off", "model.pretrain.max_steps")}
+    return (rule.name, key) in {
+        ("deploy off", "deploy.enabled"),
+        ("rl off", "rl.enabled"),
+        ("sft off", "sft.enabled"),
+        ("pretraining off", "model.pretrain.max_steps"),
+    }

@@ -265,6 +265,31 @@ class ComputeConfig:
 
 
 @dataclass
+class DeployConfig:
+    """Serving by query frequency (group `deploy`): cache, distilled ranker, LLM, and the log they are replayed against."""
+
+    enabled: bool = setting("false: the point ends with its evaluation", source="LORE 2512.03025 (secondary notes)")
+    hot_from: int | None = setting(
+        "requests in the last period from which a query is answered from the cache; null: none is", ge=1, source="assumed"
+    )
+    medium_from: int | None = setting(
+        "requests in the last period from which a query is answered by the ranker; null: none is, 0: all are", ge=0, source="assumed"
+    )
+    requests: int = setting("requests of a period: one is counted, the next is replayed", ge=1, source="assumed")
+    exponent: float = setting("of Zipf's law: a query of rank r is asked in proportion to r^-exponent", ge=0, le=4, source="assumed")
+    judged: int = setting("queries judged of each octave of ranks (1, 2-3, 4-7, ...); they stand for the others", ge=1, source="assumed")
+    candidates: int = setting("items shown for a query, at most", ge=1, source="assumed")
+    top: int = setting("GoodRate: a request is good when its best so many items are all relevant", ge=1, source="assumed")
+    distill_pairs: int = setting("training pairs whose label probabilities the ranker learns: the first so many", ge=1, source="assumed")
+    ranker_bits: int = setting("log2 of the ranker's hashed features", ge=4, le=24, source="assumed")
+    ranker_penalty: float = setting("weight of the ranker's squared weights in its mean loss", gt=0, source="assumed")
+    timed: int = setting("requests timed in each tier", ge=1, source="assumed")
+    load: float = setting(
+        "arrivals of the replay in what one LLM alone could serve; from 1 on it alone would fall behind", gt=0, source="assumed"
+    )
+
+
+@dataclass
 class Config:
     """One point, resolved."""
 
@@ -280,6 +305,7 @@ class Config:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    deploy: DeployConfig = field(default_factory=DeployConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     seed: int = setting("of training and sampling; data and base model have their own", ge=0, le=2**31 - 1)

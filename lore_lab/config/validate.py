@@ -107,6 +107,14 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
         "data={data.name} has no gold facts for reward.name={reward.name}, rl.stepwise.enabled={rl.stepwise.enabled} or "
         "rl.guided_replay.enabled={rl.guided_replay.enabled} to judge or hint with; take reward=exact and switch both sections off",
     ),
+    (
+        lambda c: c.deploy.top > c.deploy.candidates,
+        "deploy.top={deploy.top} is above deploy.candidates={deploy.candidates}: no request shows so many items",
+    ),
+    (
+        lambda c: c.deploy.hot_from is not None and c.deploy.medium_from is not None and c.deploy.medium_from > c.deploy.hot_from,
+        "deploy.medium_from={deploy.medium_from} is above deploy.hot_from={deploy.hot_from}: the ranker would answer no query",
+    ),
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
     (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),
     (lambda c: len(set(c.eval.baselines)) < len(c.eval.baselines), "eval.baselines={eval.baselines} names a baseline twice"),

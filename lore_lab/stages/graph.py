@@ -20,8 +20,10 @@ from lore_lab.train.sections import module_of, sections
 
 _TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl", "datasets", "numpy", "peft")
 _RANKING_LIBRARIES = ("ir-measures", "pytrec_eval-terrier")
+#: what decides the tiers' answers; thresholds and traffic only weigh them
+_TIERS = tuple(f"deploy.{name}" for name in ("judged", "candidates", "distill_pairs", "ranker_bits", "ranker_penalty", "timed"))
 #: stages whose artifacts make a point complete: what it says of its policies, and what that is worth
-TARGETS = ("eval", "baseline", "leaks")
+TARGETS = ("eval", "baseline", "leaks", "deploy")
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,14 @@ SPECS: dict[str, StageSpec] = {
         without=("eval.stages", "eval.baselines", "eval.baseline_pairs", "data.size"),
         modules=_source_modules,
     ),
+    "tiers": StageSpec(
+        "lore_lab.stages.functions.tiers:run",
+        ("data", "prompt", "features", "format", "eval.max_completion_length", "eval.batch_size", "compute", *_TIERS),
+        ("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "safetensors", "pandas", "pyarrow"),
+        without=("data.size",),
+        modules=_source_modules,
+    ),
+    "deploy": StageSpec("lore_lab.stages.functions.deploy:run", ("deploy", "seed"), ("numpy", "pandas", "pyarrow")),
     "leaks": StageSpec("lore_lab.stages.functions.leaks:run", (), ("pyarrow",)),
     "baseline": StageSpec(
         "lore_lab.stages.functions.baseline:run",
@@ -196,6 +206,9 @@ def build(config: Config) -> dict[str, Node]:
         if config.curriculum.difficulty == "measured":
             measured["difficulty"] = add("difficulty", "difficulty", data="data", policy=policy)
         policy = add("rl", "rl", gate="leaks", data="data", policy=policy, **measured)
+    if config.deploy.enabled:
+        add("tiers", "tiers", data="data", policy=policy)
+        add("deploy", "deploy", tiers="tiers")
     add("eval", "eval", bench="bench", policy=policy)
     return nodes
 

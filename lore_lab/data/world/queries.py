@@ -71,6 +71,11 @@ class QueryMaker:
         octave = int(draw.random() * OCTAVES)
         return self._by_rank(pool, octave, int(draw.random() * (1 << octave)))
 
+    def by_rank(self, pool: str, rank: int) -> Query:
+        """The query of `pool` that is the rank-th most frequent, 1 to 2^OCTAVES - 1."""
+        octave = rank.bit_length() - 1
+        return self._by_rank(pool, octave, rank - (1 << octave))
+
     def _make(self, pool: str, octave: int, place: int) -> Query:
         draw = Draw(number(self._config.seed, "query", pool, octave, place))
         band = frequency_of(octave)

@@ -9,7 +9,7 @@ from lore_lab.data.example import Capability, Example, Split
 from lore_lab.data.world.draws import Draw, number
 from lore_lab.data.world.items import Card, CardMaker, Item, ItemMaker
 from lore_lab.data.world.judge import Gold, Judge
-from lore_lab.data.world.queries import Query, QueryMaker
+from lore_lab.data.world.queries import OCTAVES, Query, QueryMaker
 from lore_lab.data.world.tables import load_tables
 from lore_lab.data.world.texts import TextMaker
 
@@ -36,6 +36,8 @@ class WorldSource:
     name = "world"
     grades = GRADES
     relevant_from = 2
+
+    ranks = 2**OCTAVES - 1
 
     def __init__(self, config: WorldConfig) -> None:
         self.config = config
@@ -78,8 +80,23 @@ class WorldSource:
     def example(self, split: Split, index: int) -> Example:
         """One example, by itself. The index may lie beyond the split's size: the generator has no end."""
         query, _, card, verdict = self._pair(split, index)
+        return self._example(f"{split}-{index}", f"i{number(self.config.seed, 'item', split, index):016x}", query, card, verdict)
+
+    def candidates(self, rank: int, count: int) -> list[Example]:
+        """The query of a rank of the test pool, 1 (asked most) to `ranks`, with `count` items that somebody might be shown for it."""
+        query, found = self._queries.by_rank("test", rank), []
+        for place in range(count):
+            self._draw.restart(number(self.config.seed, "candidates", rank, place))
+            card = self._cards.write(self._draw, item := self._items.draw(self._draw, query, everything=False))
+            item_id = f"i{number(self.config.seed, 'candidate', rank, place):016x}"
+            verdict = self._judge.judge(query, item, card.evidence)
+            found.append(self._example(f"rank-{rank}-{place}", item_id, query, card, verdict))
+        return found
+
+    def _example(self, name: str, item_id: str, query: Query, card: Card, verdict: Gold) -> Example:
+        """The pair for the record; draws the annotator's label."""
         return Example(
-            id=f"{split}-{index}", query_id=query.id, item_id=f"i{number(self.config.seed, 'item', split, index):016x}",
+            id=name, query_id=query.id, item_id=item_id,
             query=query.text, item=card.fields, label=self._annotate(verdict.grade), gold=verdict.grade,
             difficulty=verdict.difficulty, capability=verdict.capability, frequency=query.frequency,
             query_fields={"knowledge": query.notes}, facts=verdict.facts,
