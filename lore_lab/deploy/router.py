@@ -48,11 +48,11 @@ class Thresholds:
 
 
 class Routed(NamedTuple):
-    """Who answers a pair; probabilities (grades,), None where the LLM is still to be asked. count: of the query in the last period."""
+    """Who answers a pair; probabilities (grades,), None where the LLM is still to be asked. asked: how often the query was, in the last period."""
 
     tier: Tier
     probabilities: np.ndarray | None
-    count: int
+    asked: int
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class Router:
         counts = np.array([self.counts.get(normalise_query(example.query), 0) for example in examples], dtype=np.int64)
         tiers = self.thresholds.tiers(counts)
         answers: list[Any] = [None] * len(examples)
-        hot = np.flatnonzero(tiers == Tier.CACHE)
+        hot = np.flatnonzero(tiers == Tier.CACHE).tolist()
         keys = [pair_key(examples[place], self.ranker.fields, self.ranker.query_fields) for place in hot]
         for place, answer in zip(hot, self.cache.lookup(keys), strict=True):
             answers[place] = answer
             tiers[place] = self.thresholds.after_miss if answer is None else Tier.CACHE
-        medium = np.flatnonzero(tiers == Tier.RANKER)
-        if len(medium):
+        medium = np.flatnonzero(tiers == Tier.RANKER).tolist()
+        if medium:
             for place, answer in zip(medium, self.ranker.probabilities([examples[place] for place in medium]), strict=True):
                 answers[place] = answer
         return [Routed(Tier(tier), answer, int(count)) for tier, answer, count in zip(tiers, answers, counts, strict=True)]

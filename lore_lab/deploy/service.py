@@ -76,7 +76,8 @@ def _request_model(limits: Limits) -> type[BaseModel]:
         item=(dict[ItemField, text], Field(description="visible fields of the item")),
         query_fields=(dict[QueryField, text], Field(default_factory=dict, description="further text on the query")),
     )
-    return create_model("Pairs", __config__=closed, pairs=(Annotated[list[pair], Field(min_length=1, max_length=limits.pairs)], ...))  # type: ignore[valid-type]
+    pairs: Any = Annotated[list[pair], Field(min_length=1, max_length=limits.pairs)]  # type: ignore[valid-type]
+    return create_model("Pairs", __config__=closed, pairs=(pairs, ...))
 
 
 class _Numbers:

@@ -78,7 +78,7 @@ def path(tmp_path: Path) -> Path:
 def test_each_tier_answers_what_is_its_own(path: Path) -> None:
     routed = router(path, Thresholds(50, 5)).route([RARE, HOT, MEDIUM, NEW])
     assert [answer.tier for answer in routed] == [Tier.LLM, Tier.CACHE, Tier.RANKER, Tier.LLM]
-    assert [answer.count for answer in routed] == [1, 100, 10, 0]
+    assert [answer.asked for answer in routed] == [1, 100, 10, 0]
     assert routed[0].probabilities is None
     assert routed[3].probabilities is None
     assert np.array_equal(routed[1].probabilities, CACHED)
