@@ -23,6 +23,8 @@ from lore_lab.data.example import Example
 from lore_lab.stages.keys import digest
 
 OUTCOMES = ("hit", "absent", "stale", "damaged")
+#: what may become of a cache file
+STATES = ("whole", "empty", "stale", "damaged")
 _TABLE = """CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, version TEXT NOT NULL, probabilities BLOB NOT NULL, checksum BLOB NOT NULL) WITHOUT ROWID"""
 

@@ -207,7 +207,7 @@ class Replay:
         """A row for each of `splits`: hot_from, medium_from, measures, milliseconds."""
         rows = []
         for thresholds in splits(self.traffic):
-            chosen = {"hot_from": thresholds.hot_from, "medium_from": thresholds.medium_from}
+            chosen: dict[str, Any] = {"hot_from": thresholds.hot_from, "medium_from": thresholds.medium_from}
             rows.append(chosen | self.measures(thresholds) | self.milliseconds(thresholds))
         return rows
 

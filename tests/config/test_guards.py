@@ -22,6 +22,7 @@ ONE_UPDATE = "rl.num_iterations=1 rl.steps_per_generation=1"
 #: rule -> commands whose first word cannot act; the rest of the command is why
 CASES: dict[str, list[str]] = {
     "rl off": ["rl.clip_high=0.28 rl=off", "curriculum=easy_to_hard rl=off", "reward=graded rl=off", "reward.invalid=-1 rl.enabled=false"],
+    "deploy off": ["deploy.load=0.5", "deploy.hot_from=8 deploy.enabled=false"],
     "sft off": [
         "sft.max_steps=60 sft=off eval.stages=[]",
         "cot=naive sft=off eval.stages=[]",

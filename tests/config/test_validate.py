@@ -182,6 +182,8 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     ("rl.clip_low=0.3", "rl.clip_low=0.3 is above rl.clip_high=0.2; clip-higher raises rl.clip_high"),
     ("rl.delta=1.1", "rl.delta=1.1 must be above 1 + rl.clip_high (0.2), or it replaces the upper clip"),
+    ("deploy=tiers deploy.top=7", "deploy.top=7 is above deploy.candidates=6: no request shows so many items"),
+    ("deploy=tiers deploy.hot_from=3", "deploy.medium_from=4 is above deploy.hot_from=3: the ranker would answer no query"),
     ("rl=off sft=off eval.stages=[]", "sft and rl are both off: nothing would be trained; take sft=default or rl=grpo"),
     ("sft=off", "eval.stages names sft, but the sft stage is off; take eval.stages=[] or sft=default"),
     ("prompt.max_tokens=1000", "prompt.max_tokens=1000 plus the longest completion exceeds model.max_position_embeddings=1024"),

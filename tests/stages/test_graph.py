@@ -143,7 +143,7 @@ def test_without_baselines_there_is_no_such_stage(compose: Compose) -> None:
     assert not changed(after, before)
 
 
-@pytest.mark.parametrize("stage", ["baseline", "leaks", "data"])
+@pytest.mark.parametrize("stage", ["baseline", "deploy", "leaks", "data"])
 def test_a_stage_without_a_model_loads_no_torch(stage: str) -> None:
     function = SPECS[stage].function.partition(":")[0]
     code = f"import sys, {function}; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"

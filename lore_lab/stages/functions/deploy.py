@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lore_lab.data.leaks import normalise_query
+from lore_lab.deploy.cache import STATES
 from lore_lab.deploy.replay import Judged, Latency, Replay, Traffic, best_good_rate
 from lore_lab.deploy.router import Thresholds
 from lore_lab.deploy.traffic import stand_ins, zipf_log
@@ -40,7 +41,7 @@ def run(context: StageContext) -> dict[str, Any]:
     frontier = pd.DataFrame(replay.frontier()).astype({"hot_from": "Int64", "medium_from": "Int64"})
     frontier.to_csv(context.output / FRONTIER, index=False)
     thresholds = Thresholds(deploy.hot_from, deploy.medium_from)
-    states = {name.removeprefix("cache/"): table[name].to_numpy() for name in table if str(name).startswith("cache/")}
+    states = {state: table[f"cache/{state}"].to_numpy() for state in STATES}
     report = {
         "thresholds": {"hot_from": deploy.hot_from, "medium_from": deploy.medium_from},
         "measured_ms": {tier: _milliseconds(seconds) for tier, seconds in measured.items()},

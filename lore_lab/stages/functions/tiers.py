@@ -18,7 +18,7 @@ import pandas as pd
 from lore_lab.data.example import Example
 from lore_lab.data.frame import write_examples
 from lore_lab.data.registry import load_source
-from lore_lab.deploy.cache import AnswerCache, answers_version, fill, pair_key
+from lore_lab.deploy.cache import STATES, AnswerCache, answers_version, fill, pair_key
 from lore_lab.deploy.judge import LabelJudge
 from lore_lab.deploy.ranker import Ranker, fit
 from lore_lab.deploy.traffic import asked_queries, judged_ranks
@@ -31,8 +31,6 @@ from lore_lab.stages.store import write_json
 from lore_lab.train.common import load_policy, prepare
 
 ANSWERS, CACHE, LATENCY, IDENTITY = "answers.parquet", "cache.sqlite", "latency.json", "identity.json"
-#: what may happen to a cache file; each is tried
-STATES = ("whole", "empty", "stale", "damaged")
 
 
 def run(context: StageContext) -> dict[str, Any]:
