@@ -12,6 +12,7 @@ import pandas as pd
 
 from lore_lab.analysis.comparison import arm_estimate, by_seed
 from lore_lab.analysis.curves import curve_summary, fit_or_nan, law_points
+from lore_lab.analysis.figures import plot_curves
 from lore_lab.analysis.load import list_sweeps, load_curves, load_manifest, load_order, load_runs, load_sweep, short_names
 from lore_lab.analysis.markdown import markdown_table
 from lore_lab.analysis.panels import plot_entropy, plot_law, plot_orders
@@ -20,10 +21,13 @@ from lore_lab.analysis.realised import Effect, baseline_arm, effects, inert_arms
 #: The reward is taken before refills and replays; accuracy is of the batch that is learned from, which they select.
 ENTROPY, REWARD = "rl/entropy", "rl/reward"
 METRIC = "eval/macro_f1"
+#: what a policy keeps of rare things, and how far it went from where RL started (AFRL's mode balance); there where the run probed
+BALANCE = tuple(f"rl/lore/probe/{name}" for name in ("accuracy_tail", "accuracy_rule", "kl_forward", "kl_reverse"))
 
 
 def write_laboratory(root: str | Path = "outputs", sweep: str | None = None, out: str | Path | None = None) -> Path:
-    """Writes table.md, table.csv, entropy.png, law.png and order.png and returns their folder: `out`, or <root>/sweeps/<sweep>/rl.
+    """Writes table.md, table.csv, entropy.png, law.png, order.png and, where runs probed, balance.png; returns their folder: `out`, or
+    <root>/sweeps/<sweep>/rl.
 
     sweep: the newest one when None. Raises FileNotFoundError for a sweep that is not there.
     """
@@ -39,7 +43,13 @@ def write_laboratory(root: str | Path = "outputs", sweep: str | None = None, out
     plot_entropy(curves, ENTROPY, labels, baseline_arm(runs, root)).savefig(folder / "entropy.png")
     plot_law(law_points(curves, ENTROPY, REWARD), labels).savefig(folder / "law.png")
     plot_orders(realised_orders(done, root)).savefig(folder / "order.png")
-    text += [f"![{name}]({name}.png)" for name in ("entropy", "law", "order")]
+    pictures = ["entropy", "law", "order"]
+    probes = load_curves(done, BALANCE, root)
+    if len(probes):
+        pictures.append("balance")
+        names = [name for name in BALANCE if name in set(probes["name"])]
+        plot_curves(probes, names, window=1, labels=labels, title="kept and moved").savefig(folder / "balance.png")
+    text += [f"![{name}]({name}.png)" for name in pictures]
     (folder / "table.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
     return folder
 

@@ -16,6 +16,10 @@ TITLES = {
     "rl/reward": "reward of the rollouts",
     "rl/lore/accuracy": "accuracy of the rollouts",
     "rl/lore/probe/accuracy": "accuracy on the probe set",
+    "rl/lore/probe/accuracy_tail": "accuracy on tail queries",
+    "rl/lore/probe/accuracy_rule": "accuracy where a rule is at stake",
+    "rl/lore/probe/kl_forward": "forward KL to the start (nats a token)",
+    "rl/lore/probe/kl_reverse": "reverse KL to the start (nats a token)",
 }
 
 

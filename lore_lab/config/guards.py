@@ -54,6 +54,18 @@ RULES: tuple[InertRule, ...] = (
     InertRule("arm's name", ("rl.arm",), lambda c: True, "rl.arm only names the option of rl/entropy", "take rl/entropy=..."),
     InertRule("probe's size without probes", ("rl.watch.probe_*",), lambda c: not c.rl.watch.enabled, "rl.watch.enabled=false", "switch it on"),
     InertRule("deploy off", ("deploy.*",), lambda c: not c.deploy.enabled, "deploy is off", "take deploy=tiers or deploy=llm"),
+    InertRule("distill off", ("distill.*",), lambda c: not c.distill.enabled, "the distill stage is off", "take distill=default"),
+    InertRule("soft weight, other target", ("distill.weight",), lambda c: c.distill.target != "probabilities",
+              "distill.target shows the student no probabilities", "take distill=probabilities"),
+    InertRule("warm-up of distill, constant schedule", ("distill.warmup_steps",), lambda c: c.distill.lr_scheduler_type == "constant",
+              "a constant schedule has no warm-up", "take distill.lr_scheduler_type=constant_with_warmup"),
+    InertRule("student's pretraining off", ("distill.student.pretrain.*",), lambda c: c.distill.student.pretrain.max_steps == 0,
+              "distill.student.pretrain.max_steps=0", "raise it"),
+    InertRule("instructions as written", ("instructions.*",), lambda c: c.instructions.name == "written",
+              "instructions=written evolves nothing", "take instructions=evolved"),
+    InertRule("completion length, first token", ("eval.max_completion_length",),
+              lambda c: c.eval.decode == "first_token" and not c.distill.enabled,
+              "eval.decode=first_token generates nothing", "take eval.decode=generate"),
     *inert_rules(),
 )  # fmt: skip
 
@@ -69,11 +81,12 @@ def inert(config: Config, touched: Iterable[str]) -> list[str]:
     return messages
 
 
+_SWITCHES = {
+    ("deploy off", "deploy.enabled"), ("rl off", "rl.enabled"), ("sft off", "sft.enabled"), ("distill off", "distill.enabled"), ("instructions as written", "instructions.name"),
+    ("pretraining off", "model.pretrain.max_steps"), ("student's pretraining off", "distill.student.pretrain.max_steps"),
+}  # fmt: skip
+
+
 def _switches_itself(key: str, rule: InertRule) -> bool:
     """Turning a stage off is no placebo."""
-    return (rule.name, key) in {
-        ("deploy off", "deploy.enabled"),
-        ("rl off", "rl.enabled"),
-        ("sft off", "sft.enabled"),
-        ("pretraining off", "model.pretrain.max_steps"),
-    }
+    return (rule.name, key) in _SWITCHES

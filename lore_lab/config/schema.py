@@ -24,6 +24,9 @@ from lore_lab.config.ideas import (
 )
 from lore_lab.config.recipe import RecipeConfig
 
+#: kinds of mutation of instructions, by name
+MUTATIONS = ("drop", "swap", "move", "repeat", "paraphrase", "emphasise")
+
 
 @dataclass
 class FeaturesConfig:
@@ -101,14 +104,20 @@ class OptimizerConfig:
 
 
 @dataclass
-class SftConfig(OptimizerConfig):
-    """Supervised fine-tuning on rendered targets (group `sft`)."""
+class OfflineConfig(OptimizerConfig):
+    """A training on examples that are there beforehand."""
 
-    enabled: bool = setting("false: RL and evaluation start from the base model")
     max_steps: int = setting("optimizer steps", ge=1)
     per_device_train_batch_size: int = setting("examples a micro-batch", ge=1)
     gradient_accumulation_steps: int = setting("micro-batches an optimizer step", ge=1)
     save_steps: int = setting("checkpoint every so many optimizer steps; 0 is off", ge=0)
+
+
+@dataclass
+class SftConfig(OfflineConfig):
+    """Supervised fine-tuning on rendered targets (group `sft`)."""
+
+    enabled: bool = setting("false: RL and evaluation start from the base model")
 
 
 @dataclass
@@ -222,10 +231,79 @@ class CurriculumConfig:
     memory: float = setting("pass_rate_window: weight of the past when a pass rate is seen again", ge=0, lt=1, source="assumed")
 
 
+#: distillation target -> layout of the student's completions
+STUDENT_FORMATS = {
+    "label": "label_only",
+    "probabilities": "label_only",
+    "explanation": "answer_first",
+    "shuffled": "answer_first",
+    "explanation_first": "reason_first",
+}
+
+
+@dataclass
+class StudentConfig:
+    """The distilled model: made from `model`'s architecture and tokenizer with sizes of its own (AFRL: 0.6B of 32B; these sizes are assumed)."""
+
+    hidden_size: int = setting("width", ge=8, source="assumed")
+    intermediate_size: int = setting("MLP width", ge=8, source="assumed")
+    num_hidden_layers: int = setting("layers", ge=1, source="assumed")
+    num_attention_heads: int = setting("query heads", ge=1, source="assumed")
+    num_key_value_heads: int = setting("key/value heads", ge=1, source="assumed")
+    seed: int = setting("of weights and pretraining: fixed across run seeds, as that of `model` is", ge=0)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+
+
+@dataclass
+class DistillConfig(OfflineConfig):
+    """A smaller student learns from the last policy's answers on the training pairs (group `distill`; AFRL 2602.10006). How is not published."""
+
+    enabled: bool = setting("false: no such stage")
+    target: str = setting(
+        "what the student is shown of the teacher: label | label and its probabilities | label, then explanation | explanation, then label | "
+        "label, then the explanation of another pair with the same label (control)",
+        choices=tuple(STUDENT_FORMATS),
+        source="assumed",
+    )
+    weight: float = setting("probabilities: weight of the soft cross-entropy beside that of the label", gt=0, source="assumed")
+    student: StudentConfig = field(default_factory=StudentConfig)
+
+
+@dataclass
+class InstructionsConfig:
+    """The lines before the query (group `instructions`): as written, or mutated and selected (AFRL 2602.10006, instruction evolution).
+
+    The paper's procedure is not published: all values are assumed.
+    """
+
+    name: str = setting("written: by lore_lab/prompts/instructions.py. evolved: by stage `evolve`", choices=("written", "evolved"))
+    candidates: int = setting("evolved: texts scored, at most", ge=1, source="assumed")
+    pairs: int = setting("evolved: validation pairs a candidate is scored on", ge=2, source="assumed")
+    check_pairs: int = setting("evolved: further validation pairs the last text has to prove itself on", ge=2, source="assumed")
+    metric: str = setting(
+        "evolved: macro-F1 of the greedy labels, or mean log-probability of the observed label",
+        choices=("macro_f1", "log_likelihood"),
+        source="assumed",
+    )
+    margin: float = setting("evolved: an improvement counts above this many of its standard errors, paired by pair", ge=0, source="assumed")
+    growth: float = setting("evolved: a candidate is at most so many times as long as the written text, in tokens", ge=1, source="assumed")
+    operators: list[str] = setting(
+        "evolved: kinds of mutation, drawn with equal chance (lore_lab/instructions/operators.py)", choices=MUTATIONS
+    )
+
+
 @dataclass
 class EvalConfig:
     """Evaluation of a policy (group `eval`)."""
 
+    decode: str = setting(
+        "generate: the whole completion. first_token: the label and its probabilities from one forward pass, where the label comes first",
+        choices=("generate", "first_token"),
+        source="AFRL 2602.10006: serving reads the first token",
+    )
+    calibrate: int = setting(
+        "validation pairs a temperature for the label probabilities is fitted on; 0 is off", ge=0, source="temperature scaling: 1706.04599"
+    )
     subsets: list[str] = setting("test splits", choices=("general", "hard", "visual", "rule", "wild", "unseen", "validation"))
     size: int = setting("pairs of each subset, decoded greedily", ge=1)
     sampled_size: int = setting("first pairs of each subset also sampled", ge=0)
@@ -234,7 +312,9 @@ class EvalConfig:
     max_completion_length: int = setting("tokens a completion", ge=1)
     batch_size: int = setting("completions decoded at once", ge=1)
     resamples: int = setting("bootstrap resamples over pairs for 95 % intervals", ge=100)
-    stages: list[str] = setting("policies evaluated: the final one always is; `sft` adds the policy RL started from")
+    stages: list[str] = setting(
+        "policies evaluated: the final one always is; these add what later stages started from", choices=("sft", "rl")
+    )
     baselines: list[str] = setting("judges without a language model, measured beside the policies", choices=("majority", "tfidf", "bm25"))
     baseline_pairs: int = setting("training pairs a baseline is fitted on: the first so many", ge=1)
 
@@ -303,6 +383,8 @@ class Config:
     rl: RlConfig = field(default_factory=RlConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    instructions: InstructionsConfig = field(default_factory=InstructionsConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     deploy: DeployConfig = field(default_factory=DeployConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lore_lab.config.fields import range_error, walk
 from lore_lab.config.guards import inert, one_update
-from lore_lab.config.schema import Config
+from lore_lab.config.schema import STUDENT_FORMATS, Config
 
 
 class ConfigError(ValueError):
@@ -20,6 +21,17 @@ class ConfigError(ValueError):
 def _without_facts(config: Config) -> bool:
     """Whether the source is a table of ratings: these know the label, not the reasons."""
     return getattr(config.data, "kind", "") == "rated"
+
+
+def _evolves(config: Config) -> bool:
+    return config.instructions.name == "evolved"
+
+
+def _evaluated_formats(config: Config) -> set[str]:
+    """Layouts of the policies that are evaluated: a student has its own."""
+    if not config.distill.enabled:
+        return {config.format.name}
+    return {STUDENT_FORMATS[config.distill.target], *([config.format.name] if config.eval.stages else [])}
 
 
 #: (is it wrong?, message with the config's fields as format arguments)
@@ -44,8 +56,8 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
     ),
     (lambda c: not c.sft.enabled and not c.rl.enabled, "sft and rl are both off: nothing would be trained; take sft=default or rl=grpo"),
     (
-        lambda c: not c.sft.enabled and "sft" in c.eval.stages,
-        "eval.stages names sft, but the sft stage is off; take eval.stages=[] or sft=default",
+        lambda c: any(not getattr(c, stage).enabled for stage in c.eval.stages),
+        "eval.stages={eval.stages} names a stage that is off; leave it out (eval.stages=[]), or take sft=default, rl=grpo",
     ),
     (
         lambda c: c.prompt.max_tokens + max(c.rl.max_completion_length, c.eval.max_completion_length) > c.model.max_position_embeddings,
@@ -118,9 +130,61 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
     (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),
     (lambda c: len(set(c.eval.baselines)) < len(c.eval.baselines), "eval.baselines={eval.baselines} names a baseline twice"),
+    (lambda c: len(set(c.eval.stages)) < len(c.eval.stages), "eval.stages={eval.stages} names a stage twice"),
     (
-        lambda c: bool(set(c.eval.stages) - {"sft"}),
-        "eval.stages={eval.stages}: only sft can be added; the final policy is always evaluated",
+        lambda c: c.eval.decode == "first_token" and "reason_first" in _evaluated_formats(c),
+        "eval.decode=first_token reads the label before any reasoning, and a policy that reasons first is evaluated; take format=answer_first or "
+        "label_only, another distill target than explanation_first, eval.stages=[] where only the teacher reasons first, or eval.decode=generate",
+    ),
+    (
+        lambda c: "validation" in c.eval.subsets and (c.eval.calibrate > 0 or _evolves(c)),
+        "eval.subsets holds validation, and eval.calibrate or instructions=evolved chooses by these pairs; take another test split",
+    ),
+    (
+        lambda c: (
+            getattr(c.data, "validation_size", math.inf)
+            < max(c.eval.calibrate, _evolves(c) * (c.instructions.pairs + c.instructions.check_pairs))
+        ),
+        "eval.calibrate={eval.calibrate} or instructions.pairs + instructions.check_pairs ({instructions.pairs} + {instructions.check_pairs}) is above "
+        "data.validation_size; raise it",
+    ),
+    (
+        lambda c: _evolves(c) and c.prompt.template == "bare",
+        "instructions=evolved changes the lines before the query, prompt.template={prompt.template} has none; take prompt=long or prompt=medium",
+    ),
+    (
+        lambda c: _evolves(c) and not c.sft.enabled,
+        "instructions=evolved asks the policy of stage sft, and sft is off; take sft=default or instructions=written",
+    ),
+    (
+        lambda c: _evolves(c) and c.instructions.metric == "log_likelihood" and c.format.name == "reason_first",
+        "instructions.metric=log_likelihood reads the label's place, which format=reason_first has only after reasoning; take format=answer_first, "
+        "or instructions.metric=macro_f1",
+    ),
+    (
+        lambda c: _evolves(c) and c.deploy.enabled,
+        "deploy asks with the instructions as written, instructions=evolved changes them; take deploy=off or instructions=written",
+    ),
+    (lambda c: _evolves(c) and not c.instructions.operators, "instructions.operators is empty: no candidate could be made"),
+    (
+        lambda c: c.distill.enabled and c.format.name == "label_only" and STUDENT_FORMATS[c.distill.target] != "label_only",
+        "distill.target={distill.target} shows the student an explanation, a teacher of format=label_only gives none; take format=answer_first, or "
+        "distill=label or probabilities",
+    ),
+    (
+        lambda c: (
+            c.distill.enabled and _evolves(c) and (c.format.name == "reason_first") != (STUDENT_FORMATS[c.distill.target] == "reason_first")
+        ),
+        "instructions=evolved says when to answer as format={format.name} does, and a student of distill.target={distill.target} answers in another "
+        "order; take another target or format, or instructions=written",
+    ),
+    (
+        lambda c: (
+            c.distill.student.hidden_size % c.distill.student.num_attention_heads != 0
+            or c.distill.student.num_attention_heads % c.distill.student.num_key_value_heads != 0
+        ),
+        "distill.student.num_attention_heads={distill.student.num_attention_heads} must divide distill.student.hidden_size="
+        "{distill.student.hidden_size} and be a multiple of distill.student.num_key_value_heads={distill.student.num_key_value_heads}",
     ),
 )
 

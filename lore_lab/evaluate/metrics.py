@@ -11,12 +11,17 @@ from math import comb
 import numpy as np
 import pandas as pd
 
+from lore_lab.evaluate.calibration import nll
 from lore_lab.evaluate.ranking import of_predictions
 from lore_lab.evaluate.rules import violations
 
 INVALID = -1
 #: columns of label probabilities are PROBABILITY + the label, 1 to the number of grades
 PROBABILITY = "probability/"
+#: the same after temperature scaling, where `eval.calibrate` asks for it
+CALIBRATED = "calibrated/"
+#: what stands behind the names of metrics of each of them
+_SUFFIX = {PROBABILITY: "", CALIBRATED: "_calibrated"}
 _BINS = 10  #: of the calibration error; Guo et al. 1706.04599 use 15 on 10,000 images, we have fewer pairs (assumed)
 
 
@@ -137,12 +142,14 @@ def _group(rows: pd.DataFrame, grades: int, relevant_from: int, resamples: int, 
     bounds = interval(table, relevant_from, resamples, seed)
     sampled = rows[rows["mode"] == "sampled"]
     ranking = _ranking(greedy, relevant_from)
-    for name, measured in (_lengths(greedy) | _sampled(sampled) | _brier(greedy, grades) | violations(greedy, grades) | ranking).items():
+    measures = _lengths(greedy) | _sampled(sampled) | _surprise(greedy, grades) | violations(greedy, grades) | ranking
+    for name, measured in measures.items():
         values[name], bounds[name] = float(measured.mean()), mean_interval(measured, resamples, seed)
     if "score" in greedy:
         values["ranking_queries"] = float(max(map(len, ranking.values()), default=0))
     if "scored" in greedy:
-        values["ece"] = calibration_error(greedy["gold"].to_numpy(), _probabilities(greedy, grades))
+        for suffix, probabilities in _probabilities(greedy, grades).items():
+            values[f"ece{suffix}"] = calibration_error(greedy["gold"].to_numpy(), probabilities)
         values["unscored_rate"] = float(1 - greedy["scored"].mean())
     metrics = {"pairs": float(len(greedy))} | values
     for name, (low, high) in bounds.items():
@@ -156,14 +163,17 @@ def _lengths(greedy: pd.DataFrame) -> dict[str, np.ndarray]:
     return {name: greedy[column].to_numpy().astype(float) for name, column in columns.items() if column in greedy}
 
 
-def _probabilities(greedy: pd.DataFrame, grades: int) -> np.ndarray:
-    probabilities: np.ndarray = greedy[[f"{PROBABILITY}{grade + 1}" for grade in range(grades)]].to_numpy()
-    return probabilities
+def _probabilities(greedy: pd.DataFrame, grades: int) -> dict[str, np.ndarray]:
+    """What stands behind the names of their metrics -> label probabilities (n, grades), for each kind there is."""
+    there = {suffix: prefix for prefix, suffix in _SUFFIX.items() if f"{prefix}1" in greedy}
+    return {suffix: greedy[[f"{prefix}{grade + 1}" for grade in range(grades)]].to_numpy() for suffix, prefix in there.items()}
 
 
-def _brier(greedy: pd.DataFrame, grades: int) -> dict[str, np.ndarray]:
-    """One value a pair, where there are label probabilities."""
-    return {"brier": brier(greedy["gold"].to_numpy(), _probabilities(greedy, grades))} if "scored" in greedy else {}
+def _surprise(greedy: pd.DataFrame, grades: int) -> dict[str, np.ndarray]:
+    """One value a pair: Brier score and negative log-likelihood, where there are label probabilities."""
+    gold = greedy["gold"].to_numpy()
+    found = _probabilities(greedy, grades).items()
+    return {f"brier{suffix}": brier(gold, own) for suffix, own in found} | {f"nll{suffix}": nll(gold, own) for suffix, own in found}
 
 
 def _ranking(greedy: pd.DataFrame, relevant_from: int) -> dict[str, np.ndarray]:

@@ -62,6 +62,17 @@ def answer_row(
 ) -> dict[str, Any]:
     text, parsed = read_completion(ids, tokenizer, ends, layout)
     reasoning = tokenizer.encode(parsed.reasoning, add_special_tokens=False) if parsed.reasoning else []
+    return pair_row(pair, mode, sample) | {
+        "predicted": INVALID if parsed.grade is None else parsed.grade,
+        "completion": text,
+        "problem": parsed.problem,
+        "tokens": len(ids),
+        "reasoning_tokens": len(reasoning),
+    }
+
+
+def pair_row(pair: Pair, mode: str, sample: int) -> dict[str, Any]:
+    """What a row says of its pair, whatever the answer."""
     example = pair.example
     return {
         "example_id": example.id,
@@ -76,9 +87,4 @@ def answer_row(
         "label": example.label,
         "mode": mode,
         "sample": sample,
-        "predicted": INVALID if parsed.grade is None else parsed.grade,
-        "completion": text,
-        "problem": parsed.problem,
-        "tokens": len(ids),
-        "reasoning_tokens": len(reasoning),
     }

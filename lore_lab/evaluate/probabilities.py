@@ -42,20 +42,37 @@ def with_probabilities(
         if layout.answer_first or answers[place]["predicted"] != INVALID:
             shared, choices = label_choices(layout.before_label(answers[place]["completion"]), tokenizer, layout)
             work[place] = [*prompts[answers[place]["example_id"]], *shared], choices
-    places = sorted(work, key=lambda place: len(work[place][0]))  # like lengths share a batch
     found = np.full((len(table), layout.grades), np.nan)
+    found[list(work)] = label_probabilities(list(work.values()), layout.grades, engine, batch_size, report)
+    found[[place for place in greedy if place not in work]] = found[list(work)].mean(axis=0) if work else 1 / layout.grades
+    return attach(table, found, np.isin(np.arange(len(table)), list(work)))
+
+
+def label_probabilities(
+    work: Sequence[tuple[list[int], list[list[int]]]], grades: int, engine: Engine, batch_size: int, report: Callable[[int, int, str], None]
+) -> np.ndarray:
+    """(n, grades), each row normalised over the labels. work: (tokens up to where the labels part, what remains of each label) of a pair.
+
+    Pairs of like length share a batch, so that little is padding; the result does not depend on it but for the order of sums.
+    """
+    found = np.empty((len(work), grades))
+    places = sorted(range(len(work)), key=lambda place: len(work[place][0]))
     for start in range(0, len(places), batch_size):
         batch = places[start : start + batch_size]
         scores = np.array(engine.score(*zip(*(work[place] for place in batch), strict=True)))
         likelihood = np.exp(scores - scores.max(axis=1, keepdims=True))
         found[batch] = likelihood / likelihood.sum(axis=1, keepdims=True)
         report(start + len(batch), len(places), "labels scored")
-    missing = [place for place in greedy if place not in work]
-    found[missing] = found[places].mean(axis=0) if places else 1 / layout.grades
+    return found
+
+
+def attach(table: pd.DataFrame, found: np.ndarray, scored: np.ndarray) -> pd.DataFrame:
+    """`table` with the probabilities `found` (rows, grades; nan where there are none), their expected grade, and which rows are `scored`."""
+    known = ~np.isnan(found[:, 0])
     expected = np.full(len(table), np.nan)
-    expected[greedy] = expected_grade(found[greedy])
-    columns = {f"{PROBABILITY}{grade + 1}": found[:, grade] for grade in range(layout.grades)}
-    return table.assign(**columns, score=expected, scored=np.isin(np.arange(len(table)), places))
+    expected[known] = expected_grade(found[known])
+    columns = {f"{PROBABILITY}{grade + 1}": found[:, grade] for grade in range(found.shape[1])}
+    return table.assign(**columns, score=expected, scored=scored)
 
 
 def label_choices(before: str, tokenizer: Any, layout: ResponseFormat) -> tuple[list[int], list[list[int]]]:

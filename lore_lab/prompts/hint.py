@@ -30,5 +30,5 @@ class HintedRenderer(Renderer):
 
     def text(self, query: str, fields: object) -> str:
         lines = super().text(query, fields).splitlines()  # type: ignore[arg-type]
-        place = len(lines) - 1 if self.placement == "end" else len(self._head)
+        place = len(lines) - 1 if self.placement == "end" else len(self.lines)
         return "\n".join([*lines[:place], *self.hint, *lines[place:]]) + "\n"

@@ -34,11 +34,13 @@ class Renderer:
     grades: Sequence[str]
     reason_first: bool
     rules: Sequence[str] = ()
+    head: Sequence[str] | None = None  #: lines before the query; None: as `instruction` writes them
     cut: Counter[str] = field(default_factory=Counter)
     rendered: int = 0
 
     def __post_init__(self) -> None:
-        self._head = instruction(self.prompt.template, self.grades, self.rules, self.reason_first)
+        written = instruction(self.prompt.template, self.grades, self.rules, self.reason_first)
+        self.lines = written if self.head is None else list(self.head)
         self._chat = getattr(self.tokenizer, "chat_template", None) is not None
         self._special = [token for token in getattr(self.tokenizer, "all_special_tokens", ()) if token.strip()]
 
@@ -81,7 +83,7 @@ class Renderer:
         return [(name, " ".join(words[:keep]))] if keep else []
 
     def text(self, query: str, fields: Sequence[tuple[str, str]]) -> str:
-        return "\n".join([*self._head, f"query: {query}", *(f"{name}: {text}" for name, text in fields), "judge:"]) + "\n"
+        return "\n".join([*self.lines, f"query: {query}", *(f"{name}: {text}" for name, text in fields), "judge:"]) + "\n"
 
     def _encode(self, query: str, fields: Sequence[tuple[str, str]]) -> list[int]:
         text = self.text(query, fields)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
-from lore_lab.config.schema import Config
+from lore_lab.config.schema import STUDENT_FORMATS, Config
 from lore_lab.data.registry import content as data_content
 from lore_lab.data.registry import source_module
 from lore_lab.rewards.judge import modules as reward_modules
@@ -20,10 +20,12 @@ from lore_lab.train.sections import module_of, sections
 
 _TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl", "datasets", "numpy", "peft")
 _RANKING_LIBRARIES = ("ir-measures", "pytrec_eval-terrier")
+#: trained on labels of the training pairs, in this order, each where it is on; eval.stages may name them
+TRAINED = ("sft", "rl")
 #: what decides the tiers' answers; thresholds and traffic only weigh them
 _TIERS = tuple(f"deploy.{name}" for name in ("judged", "candidates", "distill_pairs", "ranker_bits", "ranker_penalty", "timed"))
 #: stages whose artifacts make a point complete: what it says of its policies, and what that is worth
-TARGETS = ("eval", "baseline", "leaks", "deploy")
+TARGETS = ("eval", "baseline", "leaks", "evolve", "teacher", "deploy")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ SPECS: dict[str, StageSpec] = {
     "eval": StageSpec(
         "lore_lab.stages.functions.evaluate:run",
         ("eval", "prompt", "features", "format", "seed", "compute", "data"),
-        ("torch", "transformers", "tokenizers", "numpy", *_RANKING_LIBRARIES, "pandas", "pyarrow"),
+        ("torch", "transformers", "tokenizers", "numpy", "scipy", *_RANKING_LIBRARIES, "pandas", "pyarrow"),
         without=("eval.stages", "eval.baselines", "eval.baseline_pairs", "data.size"),
         modules=_source_modules,
     ),
@@ -119,6 +121,30 @@ SPECS: dict[str, StageSpec] = {
         modules=_source_modules,
     ),
     "deploy": StageSpec("lore_lab.stages.functions.deploy:run", ("deploy", "seed"), ("numpy", "pandas", "pyarrow")),
+    "evolve": StageSpec(
+        "lore_lab.stages.functions.evolve:run",
+        ("instructions", "data", "prompt", "features", "format", "eval.max_completion_length", "eval.batch_size", "seed", "compute"),
+        (*_TRAINING_LIBRARIES, "pandas"),
+        modules=_source_modules,
+    ),
+    "teacher": StageSpec(
+        "lore_lab.stages.functions.teacher:run",
+        ("eval.max_completion_length", "eval.batch_size", "prompt", "features", "format", "compute"),
+        (*_TRAINING_LIBRARIES, "pandas", "pyarrow"),
+    ),
+    "student": StageSpec(
+        "lore_lab.stages.functions.base:student",
+        ("data", "model", "distill.student", "compute"),
+        _TRAINING_LIBRARIES,
+        without=("data.size",),
+        modules=_source_modules,
+    ),
+    "distill": StageSpec(
+        "lore_lab.stages.functions.distill:run",
+        ("distill", "prompt", "features", "format", "seed", "compute"),
+        (*_TRAINING_LIBRARIES, "pandas", "pyarrow"),
+        without=("distill.student",),
+    ),
     "leaks": StageSpec("lore_lab.stages.functions.leaks:run", (), ("pyarrow",)),
     "baseline": StageSpec(
         "lore_lab.stages.functions.baseline:run",
@@ -182,10 +208,12 @@ def build(config: Config) -> dict[str, Node]:
     tree = plain(config)
     nodes: dict[str, Node] = {}
 
-    def add(role: str, stage: str, gate: str | None = None, **inputs: str) -> str:
+    def add(role: str, stage: str, gate: str | None = None, layout: str = "", **inputs: str) -> str:
+        """layout: of the completions, where it is not that of the config."""
         spec = SPECS[stage]
         linked = {name: nodes[source] for name, source in inputs.items()}
-        cut = _cut(tree, (*spec.config, *spec.more(config)), spec.without)
+        chosen = tree | {"format": {"name": layout}} if layout else tree
+        cut = _cut(chosen, (*spec.config, *spec.more(config)), spec.without)
         modules = (spec.function.partition(":")[0], *spec.modules(config))
         key, parts = stage_key(stage, cut, {name: node.key for name, node in linked.items()}, modules, spec.libraries)
         nodes[role] = Node(role, stage, key, cut, linked, parts, nodes[gate] if gate else None)
@@ -197,20 +225,36 @@ def build(config: Config) -> dict[str, Node]:
     add("leaks", "leaks", data="data", bench="bench")
     if config.eval.baselines:
         add("baseline", "baseline", data="data", bench="bench")
-    if config.sft.enabled:
-        policy = add("sft", "sft", gate="leaks", data="data", policy=policy)
-    if config.rl.enabled:
-        if "sft" in config.eval.stages and config.sft.enabled:
-            add("sft_eval", "eval", bench="bench", policy="sft")
+    trained = [stage for stage in TRAINED if getattr(config, stage).enabled]
+    words: dict[str, str] = {}  #: where the lines before the query come from, where not from the lab itself
+    asked: dict[str, dict[str, str]] = {}  #: trained policy -> what it is evaluated with
+    for stage in trained:
         measured = {}
-        if config.curriculum.difficulty == "measured":
-            measured["difficulty"] = add("difficulty", "difficulty", data="data", policy=policy)
-        policy = add("rl", "rl", gate="leaks", data="data", policy=policy, **measured)
+        if stage == "rl" and config.curriculum.difficulty == "measured":
+            measured["difficulty"] = add("difficulty", "difficulty", data="data", policy=policy, **words)
+        policy = add(stage, stage, gate="leaks", data="data", policy=policy, **measured, **words)
+        asked[stage] = {"policy": policy, **words}
+        if stage == "sft":
+            words = _evolve(config, add)
+    last, layout = {"policy": policy, **words}, ""
+    if config.distill.enabled:
+        layout = STUDENT_FORMATS[config.distill.target]
+        teacher = add("teacher", "teacher", data="data", **last)
+        student = add("student", "student", policy="base")
+        last |= {"policy": add("distill", "distill", gate="leaks", layout=layout, data="data", teacher=teacher, policy=student, **words)}
     if config.deploy.enabled:
-        add("tiers", "tiers", data="data", policy=policy)
+        add("tiers", "tiers", layout=layout, data="data", policy=last["policy"])
         add("deploy", "deploy", tiers="tiers")
-    add("eval", "eval", bench="bench", policy=policy)
+    for stage in trained:
+        if stage in config.eval.stages and asked[stage] != last:
+            add(f"{stage}_eval", "eval", bench="bench", **asked[stage])
+    add("eval", "eval", layout=layout, bench="bench", **last)
     return nodes
+
+
+def _evolve(config: Config, add: Callable[..., str]) -> dict[str, str]:
+    """The input by which later stages read the evolved instructions; none where they are as written."""
+    return {"instructions": add("evolve", "evolve", data="data", policy="sft")} if config.instructions.name == "evolved" else {}
 
 
 def point_key(nodes: Mapping[str, Node]) -> str:

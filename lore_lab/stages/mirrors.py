@@ -42,7 +42,7 @@ class Mirrors:
             "stages": [
                 (node.stage, str(self._store.path(node.stage, node.key)), str(self._store.work(node.stage, node.key)))
                 for node in point.nodes.values()
-                if node.stage in ("base", "sft", "rl")
+                if node.stage in ("base", "sft", "rl", "student", "distill")
             ],
         }
         receiver, sender = self._context.Pipe(duplex=False)

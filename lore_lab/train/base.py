@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from trl import SFTConfig as TrlSftConfig
 from trl import SFTTrainer
 
-from lore_lab.train.common import Log, Recorder, Report, common_arguments, run_trainer, stage_seed
+from lore_lab.train.common import Log, Recorder, Report, common_arguments, run_trainer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +29,8 @@ PAD, END = "<|pad|>", "<|end|>"
 _SPLIT = r"\n?\p{L}+:| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\n|\s+"
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE: every string has an encoding, and decoding it gives the string back."""
+def train_tokenizer(texts: Iterable[str], vocab_size: int, lexicon: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Byte-level BPE: every string has an encoding, and decoding it gives the string back. lexicon: lines seen as often as common words."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -39,7 +39,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=[PAD, END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator([*texts, *list(lexicon) * _LEXICON_WEIGHT], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, padding_side="left", clean_up_tokenization_spaces=False
     )
@@ -75,20 +75,22 @@ def blocks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], block_size:
 
 
 def pretrain(
-    config: ModelConfig, texts: Sequence[str], lexicon: list[str], compute: Any, work: Path, log: Log, report: Report
-) -> tuple[Any, Any, dict[str, float]]:
-    """(model, tokenizer, metrics) after `config.pretrain.max_steps` steps of language modelling on `texts`.
-
-    lexicon: lines the tokenizer sees as often as it sees common words; the model is not trained on them.
-    """
-    seed = stage_seed(config.seed, "base")
-    tokenizer = train_tokenizer([*texts, *lexicon * _LEXICON_WEIGHT], config.vocab_size)
+    config: ModelConfig,
+    seed: int,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    compute: Any,
+    work: Path,
+    log: Log,
+    report: Report,
+) -> tuple[Any, dict[str, float]]:
+    """(model, metrics) after `config.pretrain.max_steps` steps of language modelling on `texts`. seed: of weights and order."""
     set_seed(seed)
     model = make_model(config, tokenizer)
     settings = config.pretrain
     metrics = {"parameters": float(sum(p.numel() for p in model.parameters())), "vocabulary": float(len(tokenizer))}
     if settings.max_steps == 0:
-        return model, tokenizer, metrics
+        return model, metrics
     rows = blocks(tokenizer, texts, settings.block_size)
     arguments = TrlSftConfig(
         **common_arguments(work / "checkpoints", seed, compute, save_steps=0),
@@ -117,4 +119,4 @@ def pretrain(
         callbacks=[Recorder(log, report, "loss")],
     )
     run_trainer(trainer, work)
-    return model, tokenizer, metrics | {"tokens": float(settings.max_steps * settings.per_device_train_batch_size * settings.block_size)}
+    return model, metrics | {"tokens": float(settings.max_steps * settings.per_device_train_batch_size * settings.block_size)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
@@ -15,7 +15,7 @@ from lore_lab.train.common import Log, Recorder, Report, common_arguments, optim
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lore_lab.config.schema import SftConfig
+    from lore_lab.config.schema import OfflineConfig
 
 
 def target_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -24,7 +24,7 @@ def target_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def train_sft(
-    config: SftConfig,
+    config: OfflineConfig,
     seed: int,
     compute: Any,
     model: PreTrainedModel,
@@ -34,12 +34,19 @@ def train_sft(
     work: Path,
     log: Log,
     report: Report,
+    stage: str = "sft",
+    trainer: Callable[..., BucketedSft] = BucketedSft,
+    columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> dict[str, float]:
-    """Train `model` in place. prompts, targets: token ids, one of each an example. Continues from a checkpoint in `work`."""
-    seed = stage_seed(seed, "sft")
+    """Train `model` in place. prompts, targets: token ids, one of each an example. Continues from a checkpoint in `work`.
+
+    trainer: one that adds to the loss, and what it needs of each example beside its tokens in `columns`.
+    """
+    seed = stage_seed(seed, stage)
     rows = {
         "input_ids": [prompt + target for prompt, target in zip(prompts, targets, strict=True)],
         "completion_mask": [[0] * len(prompt) + [1] * len(target) for prompt, target in zip(prompts, targets, strict=True)],
+        **(columns or {}),
     }
     arguments = TrlSftConfig(
         **common_arguments(work / "checkpoints", seed, compute, config.save_steps),
@@ -52,14 +59,14 @@ def train_sft(
         completion_only_loss=True,
         loss_type="nll",
     )
-    trainer = BucketedSft(
+    chosen = trainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict(rows),
         processing_class=tokenizer,
         callbacks=[Recorder(log, report, "loss")],
     )
-    trainer.compute = compute
-    run_trainer(trainer, work)
+    chosen.compute = compute
+    run_trainer(chosen, work)
     seen = config.max_steps * config.per_device_train_batch_size * config.gradient_accumulation_steps
     return {"examples": float(len(prompts)), "epochs": seen / len(prompts)}

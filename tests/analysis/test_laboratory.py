@@ -16,8 +16,10 @@ from fake_tree import long_table, write_sweep
 from scipy import stats
 
 from lore_lab.analysis.curves import law_points
+from lore_lab.analysis.figures import plot_curves
 from lore_lab.analysis.laboratory import arm_facts, facts_text, option_names, realised_orders, write_laboratory
 from lore_lab.analysis.load import load_curves, load_runs
+from lore_lab.analysis.palette import TITLES
 from lore_lab.analysis.panels import plot_entropy, plot_law, plot_orders
 from lore_lab.analysis.realised import baseline_arm, effects, inert_arms, realised_effect
 from lore_lab.config.arms import ENTROPY, active
@@ -222,6 +224,26 @@ def test_the_folder_holds_table_and_pictures_of_all_arms(tmp_path: Path, compose
     assert sorted(shown) == sorted(arm.name for arm in ENTROPY)
     assert {len(axis.lines) for axis in panels if axis.get_visible()} == {1, 2}  # an arm, and the baseline behind every other one
     assert sum(axis.get_visible() for axis in plot_law(law_points(curves), labels).axes) == len(ENTROPY)
+
+
+def test_runs_that_probed_get_a_picture_of_rare_pairs_and_both_kls(
+    tmp_path: Path, compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = sweep_of(tmp_path, compose, "rl/entropy", "none", "sft_aux", seeds=("0", "1"))
+    folder = write_laboratory(tmp_path)
+    assert not (folder / "balance.png").exists(), "nothing was probed"
+    names = ("accuracy_tail", "accuracy_rule", "kl_forward", "kl_reverse")
+    for point in points.values():
+        add_curves(tmp_path, point, **{f"lore__probe__{name}": [0.1, 0.2, 0.3, 0.4] for name in names})
+    drawn = []
+    monkeypatch.setattr(
+        "lore_lab.analysis.laboratory.plot_curves", lambda *given, **more: drawn.append(plot_curves(*given, **more)) or drawn[-1]
+    )
+    assert (write_laboratory(tmp_path) / "balance.png").read_bytes().startswith(b"\x89PNG")
+    (figure,) = drawn
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [TITLES[f"rl/lore/probe/{name}"] for name in names]
+    assert all([line.get_label() for line in axis.lines] == ["none", "sft_aux"] for axis in figure.axes)
+    assert "balance.png" in (folder / "table.md").read_text()
 
 
 def test_a_sweep_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -77,6 +77,16 @@ CASES: dict[str, list[str]] = {
     "staged_replay off": ["curriculum.replay=0.4"],
     "pass_rate_window off": ["curriculum.memory=0.4 curriculum=staged"],
     "measured off": ["curriculum.samples=4 curriculum=staged"],
+    "distill off": ["distill.target=label", "distill.student.hidden_size=32 distill=off"],
+    "soft weight, other target": ["distill.weight=2 distill=explanation format=answer_first"],
+    "warm-up of distill, constant schedule": [
+        "distill.warmup_steps=20 distill.lr_scheduler_type=constant distill=default format=answer_first"
+    ],
+    "student's pretraining off": [
+        "distill.student.pretrain.texts=10 distill.student.pretrain.max_steps=0 distill=default format=answer_first"
+    ],
+    "instructions as written": ["instructions.candidates=9", "instructions.metric=macro_f1 instructions=written"],
+    "completion length, first token": ["eval.max_completion_length=9 eval.decode=first_token format=answer_first"],
     "graded reward, two grades": ["reward=graded data=table data.path=pairs.csv cot=none format=label_only"],
 }
 
@@ -116,6 +126,9 @@ def test_every_case_belongs_to_a_rule_and_rule_names_are_unique() -> None:
         "format=label_only cot=none",
         "model.path=./weights",
         "eval.sampled_size=0",
+        "distill.enabled=false",
+        "distill.student.pretrain.max_steps=0 distill=default format=answer_first",
+        "instructions.name=written",
     ],
 )
 def test_turning_something_off_is_not_refused(compose: Compose, command: str) -> None:
@@ -139,6 +152,9 @@ def test_turning_something_off_is_not_refused(compose: Compose, command: str) ->
         "reward=graded",
         "reward=graded data=chorus data.path=chorus cot=none format=label_only",
         "format=reason_first sft=off eval.stages=[]",
+        "distill.weight=2 distill=probabilities format=answer_first",
+        "instructions.candidates=9 instructions=evolved format=answer_first prompt=long",
+        "eval.max_completion_length=9 eval.decode=first_token format=answer_first distill=explanation",
     ],
 )
 def test_a_setting_that_acts_is_left_alone(compose: Compose, command: str) -> None:

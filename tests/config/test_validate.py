@@ -169,6 +169,10 @@ PINNED = (
     "rl.clip_low=0.2 rl.clip_high=0.2 model.hidden_size=128 model.num_attention_heads=4 model.num_key_value_heads=2 "
     "model.max_position_embeddings=1024 rl.max_completion_length=48 eval.size=200 eval.sampled_size=64"
 )
+FIRST_TOKEN = (
+    "eval.decode=first_token reads the label before any reasoning, and a policy that reasons first is evaluated; take format=answer_first or "
+    "label_only, another distill target than explanation_first, eval.stages=[] where only the teacher reasons first, or eval.decode=generate"
+)
 #: override words of a command, and the one message it must give
 CONTRADICTIONS: list[tuple[str, str]] = [
     (
@@ -185,7 +189,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ("deploy=tiers deploy.top=7", "deploy.top=7 is above deploy.candidates=6: no request shows so many items"),
     ("deploy=tiers deploy.hot_from=3", "deploy.medium_from=4 is above deploy.hot_from=3: the ranker would answer no query"),
     ("rl=off sft=off eval.stages=[]", "sft and rl are both off: nothing would be trained; take sft=default or rl=grpo"),
-    ("sft=off", "eval.stages names sft, but the sft stage is off; take eval.stages=[] or sft=default"),
+    ("sft=off", "eval.stages=['sft'] names a stage that is off; leave it out (eval.stages=[]), or take sft=default, rl=grpo"),
     ("prompt.max_tokens=1000", "prompt.max_tokens=1000 plus the longest completion exceeds model.max_position_embeddings=1024"),
     ("eval.sampled_size=300", "eval.sampled_size=300 is above eval.size=200"),
     ("cot=none", "format=reason_first needs reasoning in the targets, cot=none writes none; take format=label_only or another cot"),
@@ -222,7 +226,54 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ("eval.subsets=[]", "eval.subsets is empty: a point without an evaluation says nothing"),
     ("eval.baselines=[bm25,bm25]", "eval.baselines=['bm25', 'bm25'] names a baseline twice"),
     ("eval.subsets=[hard,hard]", "eval.subsets=['hard', 'hard'] names a subset twice"),
-    ("eval.stages=[base]", "eval.stages=['base']: only sft can be added; the final policy is always evaluated"),
+    ("eval.stages=[sft,sft]", "eval.stages=['sft', 'sft'] names a stage twice"),
+    ("eval.decode=first_token", FIRST_TOKEN),
+    ("eval.decode=first_token format=answer_first distill=explanation_first", FIRST_TOKEN),
+    ("eval.decode=first_token distill=label", FIRST_TOKEN),
+    (
+        "eval.subsets=[validation] eval.calibrate=100",
+        "eval.subsets holds validation, and eval.calibrate or instructions=evolved chooses by these pairs; take another test split",
+    ),
+    (
+        "instructions=evolved format=answer_first prompt=long instructions.check_pairs=400",
+        "eval.calibrate=0 or instructions.pairs + instructions.check_pairs (200 + 400) is above data.validation_size; raise it",
+    ),
+    (
+        "instructions=evolved format=answer_first",
+        "instructions=evolved changes the lines before the query, prompt.template=bare has none; take prompt=long or prompt=medium",
+    ),
+    (
+        "instructions=evolved format=answer_first prompt=medium sft=off eval.stages=[]",
+        "instructions=evolved asks the policy of stage sft, and sft is off; take sft=default or instructions=written",
+    ),
+    (
+        "instructions=evolved prompt=medium",
+        "instructions.metric=log_likelihood reads the label's place, which format=reason_first has only after reasoning; take format=answer_first, "
+        "or instructions.metric=macro_f1",
+    ),
+    (
+        "instructions=evolved format=answer_first prompt=long deploy=tiers",
+        "deploy asks with the instructions as written, instructions=evolved changes them; take deploy=off or instructions=written",
+    ),
+    (
+        "instructions=evolved format=answer_first prompt=medium instructions.operators=[]",
+        "instructions.operators is empty: no candidate could be made",
+    ),
+    (
+        "distill=shuffled format=label_only cot=none",
+        "distill.target=shuffled shows the student an explanation, a teacher of format=label_only gives none; take format=answer_first, or "
+        "distill=label or probabilities",
+    ),
+    (
+        "distill=explanation_first format=answer_first instructions=evolved prompt=long",
+        "instructions=evolved says when to answer as format=answer_first does, and a student of distill.target=explanation_first answers in another "
+        "order; take another target or format, or instructions=written",
+    ),
+    (
+        "distill=default distill.student.num_attention_heads=3",
+        "distill.student.num_attention_heads=3 must divide distill.student.hidden_size=64 and be a multiple of "
+        "distill.student.num_key_value_heads=1",
+    ),
 ]
 
 
@@ -248,6 +299,14 @@ def test_every_cross_field_rule_has_a_contradiction_above(compose: Compose) -> N
         "eval.sampled_size=200",
         "sft=off eval.stages=[]",
         "format=label_only cot=none",
+        "eval.decode=first_token format=answer_first",
+        "eval.decode=first_token distill=label eval.stages=[]",
+        "eval.calibrate=500",
+        "eval.stages=[rl]",
+        "instructions=evolved prompt=medium instructions.metric=macro_f1",
+        "distill=explanation_first format=answer_first",
+        "distill=explanation",
+        "distill=label format=label_only cot=none",
     ],
 )
 def test_the_edge_of_a_rule_is_allowed(compose: Compose, command: str) -> None:

@@ -41,6 +41,7 @@ ALL = {"base", "data", "bench", "leaks", "baseline", "sft", "sft_eval", "rl", "e
         ("model.seed=1", {"base", "sft", "sft_eval", "rl", "eval"}),
         ("eval.samples=4", {"sft_eval", "eval"}),
         ("eval.size=100", {"bench", "leaks", "baseline", "sft_eval", "eval"}),
+        ("eval.calibrate=100", {"sft_eval", "eval"}),
         ("eval.resamples=200", {"baseline", "sft_eval", "eval"}),
         ("eval.baselines=[bm25]", {"baseline"}),
         ("eval.baseline_pairs=100", {"baseline"}),
@@ -116,6 +117,71 @@ def test_a_stage_holds_only_its_slice(compose: Compose) -> None:
     assert set(nodes["bench"].config["eval"]) == {"subsets", "size"}
     assert nodes["data"].config["data"]["size"] == compose().data.size
     assert not nodes["base"].config["data"]["size"]
+
+
+STUDENT = ["format=answer_first", "distill=explanation"]
+
+
+def test_a_student_is_taught_last_and_evaluated_last(compose: Compose) -> None:
+    found = chain(build(compose(*STUDENT)))
+    assert set(found) == ALL | {"teacher", "student", "distill"}
+    assert found["teacher"] == {"data": "data", "policy": "rl"}
+    assert found["student"] == {"policy": "base"}
+    assert found["distill"] == {"data": "data", "teacher": "teacher", "policy": "student"}
+    assert found["eval"] == {"bench": "bench", "policy": "distill"}
+    assert found["sft_eval"] == {"bench": "bench", "policy": "sft"}
+
+
+def test_what_is_deployed_is_the_student_in_its_own_layout(compose: Compose) -> None:
+    nodes = build(compose("format=answer_first", "distill=label", "deploy=tiers"))
+    assert chain(nodes)["tiers"] == {"data": "data", "policy": "distill"}
+    assert nodes["tiers"].config["format"]["name"] == "label_only"
+
+
+def test_eval_stages_decides_whether_the_teacher_is_evaluated(compose: Compose) -> None:
+    alone = build(compose("format=answer_first"))
+    both = build(compose(*STUDENT, "eval.stages=[sft,rl]"))
+    assert both["rl_eval"].key == alone["eval"].key
+    assert "rl_eval" not in build(compose(*STUDENT))
+    assert set(build(compose(*STUDENT, "eval.stages=[]"))) & {"sft_eval", "rl_eval"} == set()
+
+
+def test_students_share_teacher_and_start_and_answer_in_their_own_layout(compose: Compose) -> None:
+    formats = {"label": "label_only", "probabilities": "label_only", "explanation": "answer_first", "shuffled": "answer_first",
+               "explanation_first": "reason_first"}  # fmt: skip
+    points = {target: build(compose("format=answer_first", f"distill={target}")) for target in formats}
+    for role in ("sft", "rl", "teacher", "student", "sft_eval"):
+        assert len({nodes[role].key for nodes in points.values()}) == 1, role
+    assert len({nodes["distill"].key for nodes in points.values()}) == 5
+    for target, nodes in points.items():
+        assert {nodes[role].config["format"]["name"] for role in ("distill", "eval")} == {formats[target]}
+        assert {nodes[role].config["format"]["name"] for role in ("sft", "rl", "teacher", "sft_eval")} == {"answer_first"}
+    assert build(compose(*STUDENT, "seed=1"))["student"].key == points["label"]["student"].key, "as the base model, shared by seeds"
+    assert build(compose(*STUDENT, "distill.student.hidden_size=32"))["teacher"].key == points["label"]["teacher"].key
+
+
+EVOLVED = ["format=answer_first", "prompt=long", "instructions=evolved"]
+
+
+def test_evolved_instructions_are_read_by_every_stage_after_sft(compose: Compose) -> None:
+    found = chain(build(compose(*EVOLVED, "distill=label", "curriculum=easy_to_hard", "curriculum.difficulty=measured")))
+    assert found["evolve"] == {"data": "data", "policy": "sft"}
+    readers = {role for role, inputs in found.items() if inputs.get("instructions") == "evolve"}
+    assert readers == {"difficulty", "rl", "teacher", "distill", "eval"}
+    assert "instructions" not in found["sft"] | found["sft_eval"]
+
+
+def test_without_rl_the_sft_policy_is_evaluated_with_both_texts(compose: Compose) -> None:
+    found = chain(build(compose(*EVOLVED, "rl=off")))
+    assert found["sft_eval"] == {"bench": "bench", "policy": "sft"}
+    assert found["eval"] == {"bench": "bench", "policy": "sft", "instructions": "evolve"}
+
+
+def test_written_instructions_and_no_student_leave_every_stage_as_it_was(compose: Compose) -> None:
+    before = build(compose())
+    assert not changed(before, build(compose("instructions=written", "distill=off", "eval.decode=generate")))
+    evolved = build(compose(*EVOLVED))
+    assert changed(build(compose("format=answer_first", "prompt=long")), evolved) == {"rl", "eval"}
 
 
 def test_building_leaves_the_config_as_it_was(compose: Compose) -> None:

@@ -10,8 +10,11 @@ from lore_lab.data.example import Example
 from lore_lab.data.frame import read_examples
 from lore_lab.prompts.formats import ResponseFormat, response_format
 from lore_lab.prompts.render import Renderer
+from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.data import EXAMPLES, SOURCE
 from lore_lab.stages.store import Artifact
+
+INSTRUCTIONS = "instructions.json"
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,16 @@ class Pairs:
     def layout(self, settings: Any) -> ResponseFormat:
         return response_format(settings.format.name, self.grades)
 
-    def renderer(self, settings: Any, tokenizer: Any) -> Renderer:
+    def renderer(self, settings: Any, tokenizer: Any, kind: type[Renderer] = Renderer, **more: Any) -> Renderer:
         reason_first = settings.format.name == "reason_first"
-        return Renderer(
-            tokenizer, settings.features, settings.prompt, self.source["grades"], reason_first, list(self.source["rule_texts"].values())
-        )
+        return kind(
+            tokenizer, settings.features, settings.prompt, self.source["grades"], reason_first, list(self.source["rule_texts"].values()), **more
+        )  # fmt: skip
+
+
+def instructions(context: StageContext) -> list[str] | None:
+    """The lines before the query that stage `evolve` chose; None where the stage does not read it: as the lab writes them."""
+    if "instructions" not in context.inputs:
+        return None
+    content = json.loads((context.inputs["instructions"].path / INSTRUCTIONS).read_text(encoding="utf-8"))
+    return list(content["lines"])

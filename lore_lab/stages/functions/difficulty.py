@@ -11,7 +11,7 @@ from transformers import set_seed
 from lore_lab.prompts.reading import read_completion
 from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.common import Pairs
+from lore_lab.stages.functions.common import Pairs, instructions
 from lore_lab.train.common import load_policy, prepare, stage_seed
 
 BATCH = 256  #: completions decoded at once
@@ -22,7 +22,7 @@ def run(context: StageContext) -> dict[str, Any]:
     prepare(settings.compute.device, settings.compute.threads)
     pairs = Pairs.read(context.inputs["data"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
-    renderer, layout = pairs.renderer(settings, tokenizer), pairs.layout(settings)
+    renderer, layout = pairs.renderer(settings, tokenizer, head=instructions(context)), pairs.layout(settings)
     ends = end_ids(model, tokenizer.eos_token_id)
     engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
     samples = settings.curriculum.samples

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
+import pandas as pd
 from transformers import set_seed
 
 from lore_lab.data.registry import load_source
-from lore_lab.evaluate.metrics import summarise
-from lore_lab.evaluate.predict import Pair, predict
-from lore_lab.evaluate.probabilities import with_probabilities
+from lore_lab.evaluate.calibration import fit_temperature, tempered
+from lore_lab.evaluate.decode import DECODE, Policy
+from lore_lab.evaluate.metrics import CALIBRATED, PROBABILITY, summarise
+from lore_lab.evaluate.predict import Pair
 from lore_lab.evaluate.rules import Book, with_open_grades
 from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.common import Pairs
+from lore_lab.stages.functions.common import Pairs, instructions
+from lore_lab.stages.functions.validation import validation_pairs
+from lore_lab.stages.store import write_json
 from lore_lab.train.common import load_policy, prepare, stage_seed
 
 
@@ -23,25 +28,29 @@ def run(context: StageContext) -> dict[str, Any]:
     prepare(settings.compute.device, settings.compute.threads)
     bench = Pairs.read(context.inputs["bench"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
-    renderer, layout = bench.renderer(settings, tokenizer), bench.layout(settings)
+    renderer, layout = bench.renderer(settings, tokenizer, head=instructions(context)), bench.layout(settings)
     position: Counter[str] = Counter()
     pairs = []
     for subset, example in bench.rows:
         pairs.append(Pair(example, subset, renderer.ids(example), sampled=position[subset] < settings.eval.sampled_size))
         position[subset] += 1
     seed = stage_seed(settings.seed, "eval")
-    set_seed(seed)
     ends = end_ids(model, tokenizer.eos_token_id)
     engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
     sampling = Sampling(settings.eval.temperature, settings.eval.max_completion_length)
-    table = predict(
-        pairs, engine, tokenizer, ends, layout, sampling, settings.eval.samples, settings.eval.batch_size, context.progress
-    )  # fmt: skip
-    prompts = {pair.example.id: pair.prompt for pair in pairs}
-    table = with_probabilities(table, prompts, engine, tokenizer, layout, settings.eval.batch_size, context.progress)
+    policy = Policy(engine, tokenizer, ends, layout, settings.eval.batch_size, context.progress)
+    ask = partial(DECODE[settings.eval.decode], policy, sampling=sampling, samples=settings.eval.samples, seed=seed)
+    set_seed(seed)
+    table = ask(pairs)
+    if settings.eval.calibrate:
+        unseen = validation_pairs(context, settings.eval.calibrate, "eval.calibrate")
+        known = ask([Pair(example, "validation", renderer.ids(example), sampled=False) for example in unseen])
+        table, temperature = calibrated(table, known, bench.grades)
+        write_json(context.output / "temperature.json", {"temperature": temperature, "pairs": len(unseen)})
     table = with_open_grades(table, (pair.example for pair in pairs), _rule_book(context, pairs), bench.grades)
     table.to_parquet(context.output / "predictions.parquet", index=False)
     metrics = summarise(table, bench.grades, bench.source["relevant_from"], settings.eval.resamples, seed)
+    metrics |= {"temperature": temperature} if settings.eval.calibrate else {}
     problems = table[table["mode"] == "greedy"]["problem"].value_counts().sort_index()
     return metrics | {f"invalid/{problem}": int(count) for problem, count in problems.items()} | renderer.report()
 
@@ -51,3 +60,15 @@ def _rule_book(context: StageContext, pairs: list[Pair]) -> Book | None:
     if not any(pair.example.facts and pair.example.facts.rules for pair in pairs):
         return None
     return getattr(load_source(context.config["data"]), "book", None)
+
+
+def calibrated(table: pd.DataFrame, known: pd.DataFrame, grades: int) -> tuple[pd.DataFrame, float]:
+    """(`table` with columns calibrated/1 .., the temperature fitted on the scored rows of `known`). Fitted on observed labels, for a user
+    has no others; what it is worth is measured on gold ones. Raises ValueError where no row of `known` is scored."""
+    columns = [f"{PROBABILITY}{grade + 1}" for grade in range(grades)]
+    scored = known[known["scored"]]
+    if not len(scored):
+        raise ValueError("eval.calibrate: no validation pair got a valid answer, so there is nothing to fit a temperature on")
+    temperature = fit_temperature(scored["label"].to_numpy(), scored[columns].to_numpy())
+    after = tempered(table[columns].to_numpy(), temperature)
+    return table.assign(**{f"{CALIBRATED}{grade + 1}": after[:, grade] for grade in range(grades)}), temperature

@@ -15,7 +15,7 @@ from lore_lab.prompts.hint import ALLOWANCE, HintedRenderer, hint_lines
 from lore_lab.prompts.reading import read_completion
 from lore_lab.rewards.spans import Spans
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.common import Pairs
+from lore_lab.stages.functions.common import Pairs, instructions
 from lore_lab.train.common import stage_seed
 from lore_lab.train.idea import Material, ProbeSet
 
@@ -52,7 +52,8 @@ def make_material(context: StageContext, pairs: Pairs, tokenizer: Any, engine: A
     settings, layout = context.settings, pairs.layout(context.settings)
     examples = [example for _, example in pairs.rows]
     spans, read = Spans(tokenizer, layout), reader(tokenizer, ends, layout)
-    renderer = pairs.renderer(settings, tokenizer)
+    head = instructions(context)
+    renderer = pairs.renderer(settings, tokenizer, head=head)
 
     def targets() -> list[tuple[list[int], list[int]]]:
         """As stage `sft` writes them, in another wording. Imported by name: only this idea's stage key covers the recipes."""
@@ -75,14 +76,10 @@ def make_material(context: StageContext, pairs: Pairs, tokenizer: Any, engine: A
         facts = examples[index].facts
         if facts is None:
             return None
-        prompt = copy.copy(settings.prompt)
-        prompt.max_tokens += ALLOWANCE
-        rules = pairs.source["rules"]
-        hinting = HintedRenderer(
-            tokenizer, settings.features, prompt, pairs.source["grades"], settings.format.name == "reason_first", rules,
-            hint=tuple(hint_lines(facts, what)), placement=placement,
-        )  # fmt: skip
-        return hinting.ids(examples[index])
+        roomier = copy.deepcopy(settings)
+        roomier.prompt.max_tokens += ALLOWANCE
+        hint = tuple(hint_lines(facts, what))
+        return pairs.renderer(roomier, tokenizer, HintedRenderer, head=head, hint=hint, placement=placement).ids(examples[index])
 
     def step_rewards(index: int, ids: Sequence[int]) -> list[float]:
         module = importlib.import_module("lore_lab.rewards.steps")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from lore_lab.rewards.judge import Judge, Outcome
 from lore_lab.rollout.engine import TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.common import Pairs
+from lore_lab.stages.functions.common import Pairs, instructions
 from lore_lab.stages.functions.material import make_material, reader
 from lore_lab.stages.store import write_json
 from lore_lab.train.common import load_policy, prepare, save_policy, stage_seed
@@ -27,7 +27,7 @@ def run(context: StageContext) -> dict[str, Any]:
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     ends = end_ids(model, tokenizer.eos_token_id)
     engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
-    renderer, layout = pairs.renderer(settings, tokenizer), pairs.layout(settings)
+    renderer, layout = pairs.renderer(settings, tokenizer, head=instructions(context)), pairs.layout(settings)
     examples = [example for _, example in pairs.rows]
     difficulty = _difficulty(context, examples)
     visited, sampler = _order(settings, difficulty, pairs.grades)

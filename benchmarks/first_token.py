@@ -1,0 +1,146 @@
+"""What first-token serving costs against generation, and that it says the same: pairs a second, tokens a pair, latency of single requests, in one run.
+
+    python benchmarks/first_token.py [--pairs 400] [--requests 100] [--rounds 3] [--root outputs] [words ...]
+
+Two policies of one size, one base model and one SFT budget, which the lab trains (or finds under --root): one that answers first, whose label is read from
+one forward pass (`eval.decode=first_token`) and also generated with its explanation, and one that reasons first, which has to generate before it can answer.
+Processor seconds of the one thread that works, for load on the machine lengthens the wall clock; the ways take turns, and the median over rounds counts.
+Throughput is at `eval.batch_size`, latency at one request at a time. Exits with 1 where a label read is not the label that greedy generation of the same
+policy writes, or where first-token serving is not 5 times as fast as reason-first generation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import f1_score
+
+from lore_lab.config.compose import compose
+from lore_lab.config.schema import Config
+from lore_lab.config.validate import validate
+from lore_lab.evaluate.decode import Policy, first_token
+from lore_lab.evaluate.metrics import INVALID
+from lore_lab.evaluate.predict import Pair, predict
+from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
+from lore_lab.stages.executor import Executor
+from lore_lab.stages.functions.common import Pairs
+from lore_lab.stages.progress import Progress
+from lore_lab.stages.records import Point
+from lore_lab.stages.store import Store
+from lore_lab.train.common import load_policy
+
+BAR = 5.0  #: first-token serving against reason-first generation, pairs a second
+Way = Callable[[Sequence[Pair]], pd.DataFrame]
+
+
+def trained(words: Sequence[str], layout: str, root: Path, pairs: int) -> tuple[Policy, list[Pair], Config]:
+    """The SFT policy of a layout, and the test pairs rendered for it."""
+    config = compose(
+        (
+            *words,
+            f"format={layout}",
+            "rl=off",
+            "eval.baselines=[]",
+            "eval.sampled_size=0",
+            f"eval.size={-(-pairs // 4)}",
+            "compute.device=cpu",
+        )
+    )
+    validate(config)
+    point, store = Point.of(config, ()), Store(root)
+    if Executor(store, 1, Progress()).run([point])[point.key] != "done":
+        raise SystemExit(f"the {layout} policy could not be trained; lore-lab status says why")
+    sft, bench = store.find("sft", point.nodes["sft"].key), store.find("bench", point.nodes["bench"].key)
+    assert sft is not None
+    assert bench is not None
+    test = Pairs.read(bench)
+    model, tokenizer = load_policy(sft.path, "cpu")
+    ends = end_ids(model, tokenizer.eos_token_id)
+    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, config.compute.generation_rounds)
+    renderer = test.renderer(config, tokenizer)
+    rows = [Pair(example, subset, renderer.ids(example), sampled=False) for subset, example in test.rows][:pairs]
+    return Policy(engine, tokenizer, ends, test.layout(config), config.eval.batch_size, lambda *_: None), rows, config
+
+
+def reading(policy: Policy) -> Way:
+    return lambda pairs: first_token(policy, pairs, Sampling(0.0, 1), 0, 0)
+
+
+def writing(policy: Policy, limit: int) -> Way:
+    def ask(pairs: Sequence[Pair]) -> pd.DataFrame:
+        return predict(
+            pairs, policy.engine, policy.tokenizer, policy.ends, policy.layout, Sampling(0.0, limit), 0, policy.batch_size, policy.report
+        )  # fmt: skip
+
+    return ask
+
+
+def seconds(way: Way, pairs: Sequence[Pair]) -> tuple[float, pd.DataFrame]:
+    started = time.process_time()
+    table = way(pairs)
+    return time.process_time() - started, table
+
+
+def facts(name: str, times: list[float], single: list[float], table: pd.DataFrame) -> dict[str, Any]:
+    f1 = f1_score(table["gold"], table["predicted"], labels=sorted(table["gold"].unique()), average="macro", zero_division=0)
+    percentiles = {f"p{share}": 1000 * float(np.percentile(single, share)) for share in (50, 95, 99)}
+    return {"way": name, "rate": len(table) / statistics.median(times), "tokens": table["tokens"].mean(), **percentiles, "macro_f1": f1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pairs", type=int, default=400, help="test pairs, a quarter of each subset")
+    parser.add_argument("--requests", type=int, default=100, help="of them asked one at a time")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--root", type=Path, default=Path("outputs"))
+    parser.add_argument("words", nargs="*", help="override words of both policies")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    first, first_pairs, config = trained(arguments.words, "answer_first", arguments.root, arguments.pairs)
+    last, last_pairs, _ = trained(arguments.words, "reason_first", arguments.root, arguments.pairs)
+    limit = config.eval.max_completion_length
+    ways: dict[str, tuple[Way, list[Pair]]] = {
+        "first token": (reading(first), first_pairs),
+        "answer first": (writing(first, limit), first_pairs),
+        "reason first": (writing(last, limit), last_pairs),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    single: dict[str, list[float]] = {name: [] for name in ways}
+    tables: dict[str, pd.DataFrame] = {}
+    for way, pairs in ways.values():
+        way(pairs[:8])  # the first call allocates
+    for _ in range(arguments.rounds):
+        for name, (way, pairs) in ways.items():
+            spent, tables[name] = seconds(way, pairs)
+            times[name].append(spent)
+    for number in range(arguments.requests):
+        for name, (way, pairs) in ways.items():
+            single[name].append(seconds(way, [pairs[number % len(pairs)]])[0])
+    rows = [facts(name, times[name], single[name], tables[name]) for name in ways]
+    print(f"{'way':14}{'pairs/s':>9}{'tokens':>8}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'macro-F1':>10}")
+    for row in rows:
+        numbers = "".join(f"{row[key]:8.1f}" for key in ("tokens", "p50", "p95", "p99"))
+        print(f"{row['way']:14}{row['rate']:9.0f}{numbers}{row['macro_f1']:10.3f}")
+    ratio = rows[0]["rate"] / rows[2]["rate"]
+    latency = rows[2]["p50"] / rows[0]["p50"]
+    print(
+        f"first token against reason first: {ratio:.1f} times the pairs a second, {latency:.1f} times shorter at the median (bar: {BAR:.0f})"
+    )
+    print(f"first token against the same policy's whole completion: {rows[0]['rate'] / rows[1]['rate']:.1f} times the pairs a second")
+    valid = tables["answer first"]["predicted"] != INVALID
+    other = int((tables["first token"]["predicted"] != tables["answer first"]["predicted"])[valid].sum())
+    print(f"labels read that differ from those written: {other} of {int(valid.sum())} valid completions")
+    sys.exit(int(other > 0 or ratio < BAR))
+
+
+if __name__ == "__main__":
+    main()
