@@ -40,17 +40,17 @@ def test_the_error_of_a_macro_f1_is_that_of_scikit_learns_over_bootstraps() -> N
     two = np.where(rng.random(PAIRS) < 0.7, label, INVALID)
     before, after = answers(noise(0), one), answers(noise(0), two)
     assert SCORES["macro_f1"](after) == pytest.approx(f1_score(label, two, labels=range(4), average="macro", zero_division=0))
-    draws = rng.integers(PAIRS, size=(400, PAIRS))
+    draws = rng.integers(PAIRS, size=(200, PAIRS))
     f1 = [[f1_score(label[d], own[d], labels=range(4), average="macro", zero_division=0) for d in draws] for own in (one, two)]
     expected = float(np.subtract(f1[1], f1[0]).std(ddof=1))
-    assert error_of_difference("macro_f1", before, after, 5) == pytest.approx(expected, rel=0.2)
+    assert error_of_difference("macro_f1", before, after, 5) == pytest.approx(expected, rel=0.25)
     assert error_of_difference("macro_f1", before, before, 5) == 0
     assert compare("macro_f1", 0.0, before, before, 5)[2] is False, "no change is no improvement"
 
 
 def count_up(lines: Lines, generator: random.Random) -> tuple[str, Lines] | None:
-    """Adds 0 to 3 to the number that the text is."""
-    return "add", (str(int(lines[0]) + generator.randrange(4)),)
+    """Adds 0 to 39 to the number that the text is."""
+    return "add", (str(int(lines[0]) + generator.randrange(40)),)
 
 
 def search(judge: object, margin: float = 1.0, candidates: int = 12, limit: int = 10**6, seed: int = 0) -> tuple[Lines, list]:
@@ -93,7 +93,7 @@ def test_a_margin_keeps_luck_out() -> None:
 def test_the_search_ends_where_no_new_text_fits() -> None:
     best, trials = search(lambda lines: answers(noise(0) + int(lines[0])), limit=5, candidates=50)
     assert best == ("5",)
-    assert len(trials) <= 5
+    assert 1 <= len(trials) <= 5
 
 
 def test_the_same_seed_tries_the_same_texts() -> None:

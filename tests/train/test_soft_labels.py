@@ -55,7 +55,7 @@ def by_hand(policy: Any) -> tuple[float, float]:
 
 def test_the_soft_term_is_numpys() -> None:
     policy, inputs = model(), batch()
-    assert float(soft_cross_entropy(policy, inputs, inputs.pop(COLUMN), LABELS)) == pytest.approx(by_hand(policy)[1], rel=1e-4)
+    assert soft_cross_entropy(policy, inputs, inputs.pop(COLUMN), LABELS).item() == pytest.approx(by_hand(policy)[1], rel=1e-4)
 
 
 @pytest.mark.parametrize(("buckets", "accumulation"), [(1, 1), (3, 1), (1, 2)])
@@ -73,7 +73,7 @@ def test_the_trainers_loss_is_both_terms(tmp_path: Path, buckets: int, accumulat
     inputs = batch()
     count = (inputs["labels"] != -100).sum()
     loss = trainer.compute_loss(policy, inputs, num_items_in_batch=count * accumulation)
-    assert float(loss) == pytest.approx((hard + 0.5 * soft) / accumulation, rel=1e-4)
+    assert loss.item() == pytest.approx((hard + 0.5 * soft) / accumulation, rel=1e-4)
     assert trainer._metrics["train"]["soft_loss"] == [pytest.approx(soft, rel=1e-4)]
 
 

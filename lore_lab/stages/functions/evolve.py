@@ -36,7 +36,7 @@ def run(context: StageContext) -> dict[str, Any]:
     examples = validation_pairs(context, chosen.pairs + chosen.check_pairs, "instructions.pairs + instructions.check_pairs")
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     ends = end_ids(model, tokenizer.eos_token_id)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds)
+    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
     policy = Policy(engine, tokenizer, ends, pairs.layout(settings), settings.eval.batch_size, lambda *_: None)
     written = tuple(pairs.renderer(settings, tokenizer).lines)
     budget = chosen.growth * _tokens(tokenizer, written)

@@ -23,7 +23,7 @@ def run(context: StageContext) -> dict[str, Any]:
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     renderer, layout = pairs.renderer(settings, tokenizer, head=instructions(context)), pairs.layout(settings)
     ends = end_ids(model, tokenizer.eos_token_id)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds)
+    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
     asked = [Pair(example, split, renderer.ids(example), sampled=False) for split, example in pairs.rows]
     policy = Policy(engine, tokenizer, ends, layout, settings.eval.batch_size, context.progress)
     table = generate(policy, asked, Sampling(0.0, settings.eval.max_completion_length), samples=0, seed=0)
