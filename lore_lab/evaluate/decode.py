@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -75,6 +75,9 @@ def draw(probabilities: np.ndarray, samples: int, seed: int) -> np.ndarray:
     return np.minimum((uniform > probabilities.cumsum(axis=1)[:, None]).sum(axis=2), probabilities.shape[1] - 1)
 
 
-Decode = Callable[[Policy, Sequence[Pair], Sampling, int, int], pd.DataFrame]
+class Decode(Protocol):
+    def __call__(self, policy: Policy, pairs: Sequence[Pair], sampling: Sampling, samples: int, seed: int) -> pd.DataFrame: ...
+
+
 #: the choices of `eval.decode`
 DECODE: dict[str, Decode] = {"generate": generate, "first_token": first_token}

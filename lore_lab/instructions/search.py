@@ -67,8 +67,8 @@ def error_of_difference(metric: str, before: Answers, after: Answers, seed: int)
     if metric == "log_likelihood":
         return float((after.log_likelihood - before.log_likelihood).std(ddof=1) / np.sqrt(count))
     draws = np.random.default_rng(seed).integers(count, size=(_RESAMPLES, count))
-    scores = [[macro_f1(_rows(answers, rows)) for rows in draws] for answers in (before, after)]
-    return float(np.subtract(*scores[::-1]).std(ddof=1))
+    differences = [macro_f1(_rows(after, rows)) - macro_f1(_rows(before, rows)) for rows in draws]
+    return float(np.std(differences, ddof=1))
 
 
 def _rows(answers: Answers, rows: np.ndarray) -> Answers:
