@@ -24,6 +24,7 @@ STEP_METRICS = (
     "macro_f1", "weighted_f1", "acc@4", "acc@2", "optimistic_error_share", "pass@1", "pass@k", "invalid_rate", "rule_violation_rate",
 )  # fmt: skip
 _HERE, _PAPER, _GRID = "#0072B2", "#D55E00", "#dddddd"
+_TAGS = {"paper": "the paper", "secondary": "secondary notes"}
 _NONE = Estimate(math.nan, math.nan, math.nan, math.nan, 0)
 
 
@@ -63,7 +64,8 @@ class Ladder:
     @property
     def captions(self) -> tuple[str, str]:
         """What the two tables show."""
-        reported = " `paper`: what it reports, on data of its own." if self.numbers["paper"].notna().any() else ""
+        tags = [_TAGS[tag] for tag in dict.fromkeys(self.numbers.loc[self.numbers["paper"].notna(), "tag"])]
+        reported = f" `paper`: what it reports on data of its own, read in {' and '.join(tags)}." if tags else ""
         return (
             f"steps of {self.recipe} ({self.source}): mean over seeds, ± the 95 % t interval.{reported}",
             "what each step adds to the one it comes after, paired by seed, ± the 95 % t interval",

@@ -89,6 +89,7 @@ def test_the_papers_figures_stand_beside_and_their_difference_only_where_both_ar
     assert ladder.levels["paper macro_f1"].tolist() == ["0.449", "0.463", "", ""]
     assert ladder.gains["paper acc@4"].tolist() == ["", "-0.027", "", ""]
     assert "paper pass@1" not in ladder.levels
+    assert ladder.captions[0].endswith("`paper`: what it reports on data of its own, read in secondary notes.")
 
 
 def test_a_table_has_what_was_measured_and_expressions_over_curves(root: Path, ladder: Ladder) -> None:
