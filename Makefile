@@ -1,9 +1,10 @@
 # make train: the default point. make test: the fast suite. make notebooks: their outputs anew. Each sets up .venv first.
+# make test-slurm, make test-ray: sweeps through a real Slurm (root, Debian) and a real Ray, each with an environment of its own.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint slow notebooks setup clean
+.PHONY: train test lint slow notebooks setup clean test-slurm test-ray
 
 setup: $(VENV)/.installed
 
@@ -22,6 +23,19 @@ test: setup
 slow: setup
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+# An environment with one extra. hydra-ray-launcher wants cloudpickle<3, which the newest joblib does not take: these two are left open.
+.venv-%/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-$*
+	grep -v -e '^cloudpickle==' -e '^joblib==' constraints.txt > .venv-$*/constraints.txt
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-$*/constraints.txt -e '.[dev,$*]'
+	touch $@
+
+test-slurm: .venv-slurm/.installed
+	tests/cluster/slurm.sh $(CURDIR)/.venv-slurm/bin/python -m pytest -n 0 -m slurm tests/cluster $(ARGS)
+
+test-ray: .venv-ray/.installed
+	tests/cluster/ray.sh $(CURDIR)/.venv-ray/bin $(CURDIR)/.venv-ray/bin/python -m pytest -n 0 -m ray tests/cluster $(ARGS)
+
 notebooks: setup
 	$(BIN)/python -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
@@ -31,4 +45,4 @@ lint: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) outputs
+	rm -rf $(VENV) .venv-*/ outputs

@@ -11,13 +11,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from filelock import Timeout
 from rich.console import Console
 from rich.table import Table
 
-from lore_lab.stages.records import alive, read_json
+from lore_lab.stages.records import point_state, read_json
 from lore_lab.stages.store import DamagedArtifactWarning, Store
 
 if TYPE_CHECKING:
@@ -36,12 +35,6 @@ def _age(moment: str | None) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{max(seconds, 0)} s"
-
-
-def point_state(folder: Path, record: dict[str, Any]) -> str:
-    """The recorded state; "interrupted" where the record says at work and no process is."""
-    state = str(record["state"])
-    return "interrupted" if state in ("queued", "running") and not alive(folder) else state
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -101,13 +94,15 @@ def cache_gc(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             print(f"would remove {stage} {key} ({size:.1f} MB)")
             continue
-        try:
-            with store.lock(stage, key).acquire(timeout=0):
-                store.discard(stage, key)
-        except Timeout:
+        lease = store.lease(stage, key)
+        if not lease.acquire():
             print(f"kept {stage} {key}: a process is at work on it")
-        else:
-            print(f"removed {stage} {key} ({size:.1f} MB)")
+            continue
+        try:
+            store.discard(stage, key)
+        finally:
+            lease.release()
+        print(f"removed {stage} {key} ({size:.1f} MB)")
     damaged = store.root / "damaged"
     if damaged.is_dir() and not arguments.dry_run:
         shutil.rmtree(damaged)

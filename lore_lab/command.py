@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import shlex
-import subprocess
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +20,15 @@ from lore_lab.config.overrides import groups, parse, touched
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError, typed, validate
 from lore_lab.data.registry import available
-from lore_lab.stages.graph import plain
-from lore_lab.stages.records import Point, now, read_json, write_sweep
+from lore_lab.stages.device import AUTO_DEVICE, resolve_device
+from lore_lab.stages.gpus import Gpus, gpus_needed, visible_gpus
+from lore_lab.stages.records import Point, now, point_state, read_json, write_sweep
 from lore_lab.stages.store import Store
 
 #: set by `--plan`: show the stages, run nothing
 PLAN_ONLY = "LORE_LAB_PLAN"
-#: the sweep that jobs of a launcher belong to
-SWEEP = "LORE_LAB_SWEEP"
+#: what a launcher's job is told: the sweep it belongs to, the point it was planned as, the device that `compute.device=auto` means
+SWEEP, PLANNED, DEVICE = "LORE_LAB_SWEEP", "LORE_LAB_POINT", AUTO_DEVICE
 
 
 def expand(arguments: Sequence[str]) -> tuple[list[list[str]], dict[str, list[str]]]:
@@ -108,24 +109,22 @@ def _check_source(config: Config) -> None:
 
 def default_workers(device: str) -> int:
     """One stage a GPU, or one a core this process may use."""
-    if device != "cuda":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible:
-        return len(visible.split(","))
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout.splitlines()
-    return max(1, len(listed))
+    if device == "cuda":
+        return len(visible_gpus())
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_points(points: Sequence[Point], workers: int | None = None, sweep: str | None = None) -> dict[str, str]:
-    """State by point key. All points share one root."""
+    """State by point key. All points share one root. Raises ConfigError when a stage wants more GPUs than there are."""
     from lore_lab.stages.executor import Executor
     from lore_lab.stages.progress import Progress
 
-    config = points[0].config
-    device = plain(config)["compute"]["device"]
-    executor = Executor(Store(config.root), workers or default_workers(device), Progress())
-    return executor.run(points, sweep)
+    wanted = max(gpus_needed(node.config.get("compute", {})) for point in points for node in point.nodes.values())
+    gpus = visible_gpus() if wanted else []
+    if wanted > len(gpus):
+        raise ConfigError(f"compute.processes={wanted} takes a GPU each, and there are {len(gpus)}: {', '.join(gpus)}")
+    workers = workers or default_workers("cuda" if wanted else "cpu")
+    return Executor(Store(points[0].config.root), workers, Progress(), Gpus(gpus)).run(points, sweep)
 
 
 def run_single(config: DictConfig, words: Sequence[str]) -> int:
@@ -176,15 +175,32 @@ def complete(
 
 def launch(points: Sequence[Point], job_overrides: Sequence[Sequence[str]], launcher: Any, sweep: str) -> dict[str, str]:
     """Hand over; returns the state of every point by key. A launcher's own failure is reported and the points are counted all the same."""
-    os.environ[SWEEP] = sweep
     if hasattr(launcher, "workers"):
         return run_points(points, launcher.workers, sweep)
+    store = Store(points[0].config.root)
+    jobs = {  # a job for what is there already would cost its start
+        point.key: [*words, *_job_words(point, sweep)]
+        for point, words in zip(points, job_overrides, strict=True)
+        if _state(store, point) != "done"
+    }
     try:
-        launcher.launch([list(words) for words in job_overrides], initial_job_idx=0)
+        returns = launcher.launch(list(jobs.values()), initial_job_idx=0) if jobs else []
     except Exception as error:  # whatever a launcher raises, what is done is done
         print(f"warning: the launcher ended with {error.__class__.__name__}: {error}", file=sys.stderr)
-    root = Path(points[0].config.root)
-    return {point.key: _state(root, point) for point in points}
+        returns = []
+    states = {point.key: _state(store, point) for point in points}
+    raised = {key: job._return_value for key, job in zip(jobs, returns, strict=False) if isinstance(job._return_value, Exception)}
+    for point in points:
+        if states[point.key] not in ("done", "failed"):
+            why = raised.get(point.key) or "its job ended without a result; the same command again goes on with it"
+            print(f"warning: {point.title} is {states[point.key]}: {why}", file=sys.stderr)
+    return states
+
+
+def _job_words(point: Point, sweep: str) -> list[str]:
+    """Words that tell a job what it was planned as. As Hydra's own they are no part of the point."""
+    told = {SWEEP: sweep, PLANNED: point.key, DEVICE: resolve_device(point.config.compute.device)}
+    return [f"++hydra.job.env_set.{name}='{value}'" for name, value in told.items()]
 
 
 _HEADLINE = ("macro_f1", "ndcg@10", "acc@4", "acc@2", "pass@1", "pass@8", "invalid_rate", "optimistic_error_share", "cot_tokens")
@@ -218,14 +234,22 @@ def _print_point(root: Path, point: Point) -> None:
     console.print(table)
 
 
-def _state(root: Path, point: Point) -> str:
-    record: Mapping[str, Any] = read_json(point.folder(root) / "point.json") or {}
-    return str(record.get("state", "missing"))
+def _state(store: Store, point: Point) -> str:
+    """As `lore-lab status` has it; "missing" without a record, and where a finished point's artifacts are gone."""
+    record = read_json(point.folder(store.root) / "point.json")
+    state = point_state(point.folder(store.root), record) if record else "missing"
+    return state if state != "done" or all(store.exists(node.stage, node.key) for node in point.targets) else "missing"
 
 
 def run_job(config: DictConfig, words: Sequence[str]) -> None:
-    """One point of a sweep, inside a launcher's own process. Raises RuntimeError when it did not finish."""
+    """One point of a sweep, inside a launcher's own process. Raises RuntimeError when it did not finish, or is another point than was planned."""
     point = checked_point(config, words, set())
+    planned = os.environ.get(PLANNED, point.key)
+    if planned != point.key:
+        raise RuntimeError(
+            f"the command planned the point {planned}; on {socket.gethostname()} the same words make {point.key}. "
+            "Its code, its library versions or its data files differ from those where the command was given"
+        )
     if run_points([point], workers=1, sweep=os.environ.get(SWEEP))[point.key] != "done":
         record = read_json(point.folder(Path(point.config.root)) / "point.json") or {}
         raise RuntimeError(f"point {point.title} failed: {record.get('error')} (log: {record.get('log')})")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lore_lab.tracking.folders import work_folder
 from lore_lab.tracking.local import read_table
 
 MODEL_STAGES = ("base", "sft", "dpo", "rl", "distill")
@@ -213,6 +214,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _stage_curves(root: Path, stage: str, key: str, keep: pa.Array | None) -> pa.Table | None:
     stored = stage_dir(root, stage, key)
-    table = read_table(stored if stored.exists() else root / "work" / f"{stage}-{key}")
+    table = read_table(stored if stored.exists() else work_folder(root, stage, key))
     table = table if keep is None else table.filter(pc.is_in(table["name"], value_set=keep))
     return table.set_column(1, "name", table["name"].dictionary_encode()) if table.num_rows else None

@@ -19,10 +19,10 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def groups(conf: Path = CONF) -> dict[str, list[str]]:
-    """Config groups and their options."""
+    """Config groups and their options. Hydra's own groups have options that are no files here: Hydra checks those."""
     found: dict[str, list[str]] = {}
     for path in sorted(conf.rglob("*.yaml")):
-        if path.parent != conf:
+        if path.parent != conf and path.relative_to(conf).parts[0] != "hydra":
             found.setdefault(str(path.parent.relative_to(conf)), []).append(path.stem)
     return found
 

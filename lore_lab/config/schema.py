@@ -341,7 +341,10 @@ class ComputeConfig:
     labels_only: bool = setting("SFT projects onto the vocabulary only tokens that have a label; takes length_buckets above 1")
     prompts_once: bool = setting("equal prompts of a batch go through the model once: in sampling, and in RL's forward and backward passes")
     sampler_log_probs: bool = setting("old log-probs of RL are the sampler's own (fp32 only); false: a forward pass of their own")
-    threads: int = setting("CPU threads of a stage: fixed, because summation order depends on it", ge=1)
+    threads: int = setting("CPU threads of a process: fixed, because summation order depends on it", ge=1)
+    processes: int = setting("processes of the stages sft and rl, on GPUs one each; `per_device` sizes count for each of them", ge=1)
+    distributed: str = setting("how processes share a model: copies (ddp) or shards", choices=("ddp", "fsdp2", "deepspeed"))
+    sharding: dict[str, Any] = setting("what transformers' `fsdp_config` or `deepspeed` takes; empty under ddp")
 
 
 @dataclass

@@ -127,6 +127,18 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
         lambda c: c.deploy.hot_from is not None and c.deploy.medium_from is not None and c.deploy.medium_from > c.deploy.hot_from,
         "deploy.medium_from={deploy.medium_from} is above deploy.hot_from={deploy.hot_from}: the ranker would answer no query",
     ),
+    (
+        lambda c: c.compute.distributed != "ddp" and c.rl.enabled,
+        "compute.distributed={compute.distributed} keeps shards of the model, rl samples from a whole one; take compute.distributed=ddp or rl=off",
+    ),
+    (
+        lambda c: c.compute.distributed != "ddp" and c.compute.processes == 1,
+        "compute.distributed={compute.distributed} has nothing to share over one process; raise compute.processes or take compute.distributed=ddp",
+    ),
+    (
+        lambda c: c.compute.processes > 1 and c.rl.enabled and c.rl.guided_replay.enabled and c.rl.scale_rewards == "batch",
+        "rl.guided_replay under rl.scale_rewards=batch would scale by what other processes replay; take compute.processes=1 or rl.scale_rewards=group",
+    ),
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
     (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),
     (lambda c: len(set(c.eval.baselines)) < len(c.eval.baselines), "eval.baselines={eval.baselines} names a baseline twice"),

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from lore_lab.stages.store import Artifact
-from lore_lab.tracking.local import CurveWriter
+
+
+class Curves(Protocol):
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
 
 def namespace(content: Any) -> Any:
@@ -27,8 +30,9 @@ class StageContext:
     inputs: Mapping[str, Artifact]  #: verified artifacts by input name
     output: Path  #: empty folder that becomes the artifact
     work: Path  #: survives a kill: checkpoints go here
-    curves: CurveWriter
+    curves: Curves
     progress: Callable[[int, int, str], None]  #: (done, total, text)
+    rank: int = 0  #: of this process, where a stage is several; only rank 0 writes
 
     @property
     def settings(self) -> Any:

@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
+from lore_lab.stages.gpus import Gpus, gpus_needed
 from lore_lab.stages.graph import SPECS, Node
+from lore_lab.stages.lease import Lease
 from lore_lab.stages.mirrors import Mirrors
 from lore_lab.stages.progress import Progress
 from lore_lab.stages.records import Point, PointRecord, now, point_metrics
@@ -24,14 +24,16 @@ from lore_lab.stages.store import Store
 from lore_lab.stages.worker import process_context, run_stage
 
 _POLL_SECONDS = 0.5
+_STOP_SECONDS = 10.0
 
 
 @dataclass
 class _Task:
-    """A stage to compute. owner: the first point that needs it; `busy`: computed by another process right now."""
+    """A stage to compute. owner: the first point that needs it. lease: the right to compute it. gpus: those it holds while it runs."""
 
     node: Node
     owner: Point
+    lease: Lease
     state: str = "pending"  # pending | running | done | failed
     cached: bool = False
     seconds: float = 0.0
@@ -41,16 +43,18 @@ class _Task:
     process: Any = None
     connection: Connection | None = None
     started: float = 0.0
+    gpus: list[str] = field(default_factory=list)
     gates: list[Node] = field(default_factory=list)  #: of the points that share it; one that passed is enough
 
 
 @dataclass
 class Executor:
-    """workers: stages computed at once. progress: where to say what happens."""
+    """workers: stages computed at once. progress: where to say what happens. gpus: what stages that use a GPU take theirs from."""
 
     store: Store
     workers: int
     progress: Progress
+    gpus: Gpus = field(default_factory=lambda: Gpus(()))
     _tasks: dict[str, _Task] = field(default_factory=dict)
     _records: dict[str, PointRecord] = field(default_factory=dict)
 
@@ -81,11 +85,11 @@ class Executor:
             self._tasks[node.id].gates += [node.gate] if node.gate else []
             return
         if self.store.find(node.stage, node.key) is not None:
-            self._tasks[node.id] = _Task(node, point, state="done", cached=True)
+            self._tasks[node.id] = _Task(node, point, self.store.lease(node.stage, node.key), state="done", cached=True)
             return
         for source in node.inputs.values():
             self._need(source, point)
-        self._tasks[node.id] = _Task(node, point, gates=[node.gate] if node.gate else [])
+        self._tasks[node.id] = _Task(node, point, self.store.lease(node.stage, node.key), gates=[node.gate] if node.gate else [])
         if node.gate:
             self._need(node.gate, point)
 
@@ -116,31 +120,42 @@ class Executor:
                 return
             if not self._runnable(task) or task.busy_until > time.monotonic():
                 continue
-            if not self._free(task):
+            if not self._take(task):
                 task.busy_until = time.monotonic() + _POLL_SECONDS
                 continue
             if self.store.find(task.node.stage, task.node.key) is not None:  # another process made it meanwhile
                 task.state, task.cached = "done", True
+                self._give(task)
                 continue
             self._start(task, context)
             mirrors.start(task.owner, self._records[task.owner.key])
             running += 1
 
-    def _free(self, task: _Task) -> bool:
-        """Whether nobody else computes the stage."""
-        lock = self.store.lock(task.node.stage, task.node.key)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+    def _take(self, task: _Task) -> bool:
+        """What the stage needs to itself: GPUs, and the right to compute it. False while somebody else has it."""
+        gpus = self.gpus.take(gpus_needed(task.node.config.get("compute", {})))
+        if gpus is None:
             return False
-        lock.release()
+        task.gpus = gpus
+        if not task.lease.acquire():
+            self._give(task)
+            return False
         return True
+
+    def _give(self, task: _Task) -> None:
+        task.lease.release()
+        self.gpus.give(task.gpus)
+        task.gpus = []
 
     def _start(self, task: _Task, context: Any) -> None:
         node = task.node
         receiver, sender = context.Pipe(duplex=False)
+        assert task.lease.token is not None
+        work = self.store.take_work(node.stage, node.key, task.lease.token)
         job = {
             "root": str(self.store.root),
+            "work": str(work),
+            "devices": task.gpus,
             "stage": node.stage,
             "role": node.role,
             "key": node.key,
@@ -153,7 +168,7 @@ class Executor:
         task.process.start()
         sender.close()
         task.connection, task.state, task.started = receiver, "running", time.monotonic()
-        task.log = self.store.work(node.stage, node.key) / "log.txt"
+        task.log = work / "log.txt"
         record = self._records[task.owner.key]
         record.write(state="running", started=record.content["started"] or now())
         self.progress.start(node.id, f"{node.role} · {task.owner.title}")
@@ -163,8 +178,15 @@ class Executor:
         if not running:
             time.sleep(_POLL_SECONDS / 5)
             return
-        for connection in wait(list(running), timeout=_POLL_SECONDS):  # type: ignore[arg-type]
+        ready = wait(list(running), timeout=_POLL_SECONDS)  # type: ignore[arg-type]
+        for task in running.values():
+            if task.lease.lost:  # this process slept too long, and another one took over: what it makes is as good
+                self._stop(task)
+                self._finish(task, "pending", "")
+        for connection in ready:
             task = running[connection]  # type: ignore[index]
+            if task.state != "running":
+                continue
             try:
                 kind, *content = task.connection.recv()  # type: ignore[union-attr]
             except EOFError:
@@ -182,8 +204,9 @@ class Executor:
         if task.connection is not None:
             task.connection.close()
         task.process = task.connection = None
-        if kind == "busy":
-            task.state, task.busy_until = "pending", time.monotonic() + _POLL_SECONDS
+        self._give(task)
+        if kind == "pending":
+            task.state = "pending"
         elif kind == "done" and self.store.find(task.node.stage, task.node.key) is not None:
             task.state = "done"
         else:
@@ -225,6 +248,12 @@ class Executor:
         artifact = self.store.find(node.stage, node.key)
         return {name: artifact.manifest[name] for name in ("attempts", "resumed_from")} if artifact else {}
 
+    def _stop(self, task: _Task) -> None:
+        task.process.terminate()
+        task.process.join(_STOP_SECONDS)
+        task.process.kill()
+        task.process.join()
+
     @contextmanager
     def _cleanup(self) -> Iterator[None]:
         """Whatever ends the run, no child outlives it and no lock stays."""
@@ -233,8 +262,8 @@ class Executor:
         finally:
             for task in self._tasks.values():
                 if task.process is not None:
-                    task.process.terminate()
-                    task.process.join()
+                    self._stop(task)
+                    self._give(task)
             for record in self._records.values():
                 record.release()
 

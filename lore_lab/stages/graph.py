@@ -19,6 +19,8 @@ from lore_lab.stages.keys import digest, stage_key
 from lore_lab.train.sections import module_of, sections
 
 _TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl", "datasets", "numpy", "peft")
+#: of `compute`, what a stage of one process leaves out
+_RANKS = ("compute.processes", "compute.distributed", "compute.sharding")
 _RANKING_LIBRARIES = ("ir-measures", "pytrec_eval-terrier")
 #: trained on labels of the training pairs, in this order, each where it is on; eval.stages may name them
 TRAINED = ("sft", "rl")
@@ -34,7 +36,7 @@ class StageSpec:
 
     config: dotted keys of the slice; `without`: dotted keys emptied in it again. function: "module:callable", run in a fresh process.
     modules: further code chosen by the config (an arm, a source), beyond what the function imports by name. more: further dotted keys of
-    the slice, for choices that need them.
+    the slice, for choices that need them. ranks: runs as `compute.processes` processes.
     """
 
     function: str
@@ -43,6 +45,7 @@ class StageSpec:
     without: tuple[str, ...] = ()
     modules: Callable[[Config], tuple[str, ...]] = lambda config: ()
     more: Callable[[Config], tuple[str, ...]] = lambda config: ()
+    ranks: bool = False
 
 
 def _source_modules(config: Config) -> tuple[str, ...]:
@@ -84,7 +87,7 @@ SPECS: dict[str, StageSpec] = {
         "lore_lab.stages.functions.base:run",
         ("data", "model", "compute"),
         _TRAINING_LIBRARIES,
-        without=("data.size",),
+        without=("data.size"),
         modules=_source_modules,
     ),
     "sft": StageSpec(
@@ -92,6 +95,7 @@ SPECS: dict[str, StageSpec] = {
         ("sft", "prompt", "features", "format", "cot", "seed", "compute"),
         _TRAINING_LIBRARIES,
         modules=_cot_modules,
+        ranks=True,
     ),
     "rl": StageSpec(
         "lore_lab.stages.functions.rl:run",
@@ -100,6 +104,7 @@ SPECS: dict[str, StageSpec] = {
         without=("rl.arm",),
         modules=lambda config: _rl_choices(config)[0],
         more=lambda config: _rl_choices(config)[1],
+        ranks=True,
     ),
     "difficulty": StageSpec(
         "lore_lab.stages.functions.difficulty:run",
@@ -213,7 +218,8 @@ def build(config: Config) -> dict[str, Node]:
         spec = SPECS[stage]
         linked = {name: nodes[source] for name, source in inputs.items()}
         chosen = tree | {"format": {"name": layout}} if layout else tree
-        cut = _cut(chosen, (*spec.config, *spec.more(config)), spec.without)
+        alone = _RANKS if "compute" in spec.config and not spec.ranks else ()
+        cut = _cut(chosen, (*spec.config, *spec.more(config)), (*spec.without, *alone))
         modules = (spec.function.partition(":")[0], *spec.modules(config))
         key, parts = stage_key(stage, cut, {name: node.key for name, node in linked.items()}, modules, spec.libraries)
         nodes[role] = Node(role, stage, key, cut, linked, parts, nodes[gate] if gate else None)

@@ -38,11 +38,10 @@ class Mirrors:
             "project": tracking.project,
             "entity": tracking.entity,
             "folder": str(record.folder),
+            "root": str(self._store.root),
             "config": record.content["config"] | {"overrides": list(point.overrides)},
             "stages": [
-                (node.stage, str(self._store.path(node.stage, node.key)), str(self._store.work(node.stage, node.key)))
-                for node in point.nodes.values()
-                if node.stage in ("base", "sft", "rl", "student", "distill")
+                (node.stage, node.key) for node in point.nodes.values() if node.stage in ("base", "sft", "rl", "student", "distill")
             ],
         }
         receiver, sender = self._context.Pipe(duplex=False)

@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from lore_lab.config.schema import Config
 from lore_lab.stages.graph import TARGETS, Node, build, plain, point_key
 from lore_lab.stages.keys import digest
+from lore_lab.stages.lease import Lease
 from lore_lab.stages.store import Store, write_json
+
+_WRITER = "writer.lease"
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,13 @@ def _stage(role: str, node: Node, before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PointRecord:
-    """Writes point.json as the point moves from queued to done. The lock tells `status` whether a writer is alive."""
+    """Writes point.json as the point moves from queued to done. The lease tells `status` whether a writer is alive."""
 
     def __init__(self, root: Path, point: Point) -> None:
         self.folder = point.folder(root)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder / "point.json"
-        self._lock = FileLock(self.folder / "writer.lock", thread_local=False)
+        self._lease = Lease(self.folder / _WRITER)
         before = read_json(self._path) or {}
         self.content: dict[str, Any] = {
             "point": point.key,
@@ -112,31 +113,27 @@ class PointRecord:
 
     def claim(self) -> None:
         """Say that this process works on the point; without effect where another one already does."""
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            return
         self.write(state="queued")
 
     def write(self, **changes: Any) -> None:
-        """Only who holds the lock says that a point is under way; that it ended is said by everyone who saw it end."""
+        """Only who holds the lease says that a point is under way; that it ended is said by everyone who saw it end."""
         self.content |= changes
-        if self._lock.is_locked or self.content["state"] in ("done", "failed"):
+        if self._lease.acquire() or self.content["state"] in ("done", "failed"):
             write_json(self._path, self.content)
 
     def release(self) -> None:
-        self._lock.release()
+        self._lease.release()
 
 
 def alive(folder: Path) -> bool:
     """Whether a process is at work on the point in `folder`."""
-    lock = FileLock(folder / "writer.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    return Lease(folder / _WRITER).live()
+
+
+def point_state(folder: Path, record: dict[str, Any]) -> str:
+    """The recorded state; "interrupted" where the record says at work and no process is."""
+    state = str(record["state"])
+    return "interrupted" if state in ("queued", "running") and not alive(folder) else state
 
 
 def sweep_id(points: Sequence[Point], experiment: str = "") -> str:

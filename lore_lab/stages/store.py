@@ -1,14 +1,18 @@
-"""The artifact store: content-addressed folders, written atomically, checksummed, locked against parallel writers.
+"""The artifact store: content-addressed folders, written atomically, checksummed. Safe on a folder that several hosts share (docs/cluster.md).
 
 Layout under the root:
-  store/<stage>/<key>/      finished artifacts, each with manifest.json
-  work/<stage>-<key>/       a stage in progress; survives a kill, so that it can resume
-  damaged/<stage>-<key>.<n> what failed its checksum, set aside
-  locks/<stage>-<key>.lock  held by the process that computes the key; the kernel frees it when that process dies
+  store/<stage>/<key>/            finished artifacts, each with manifest.json
+  work/<stage>-<key>.<token>/     a stage in progress; survives a kill, so that it can resume
+  damaged/<stage>-<key>.<n>       what failed its checksum, set aside
+  locks/<stage>-<key>.lease       names the process that computes the key and its token
+
+No result depends on the lease. Who takes it renames the work folder to its own token, so that an earlier holder that still runs finds its folder
+gone; and an artifact appears by one rename, so that of two writers the first one's stays, whole.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from lore_lab.stages.lease import Lease
+from lore_lab.tracking.folders import work_folder, work_folders
 
 MANIFEST = "manifest.json"
 
@@ -77,7 +82,7 @@ def damage(path: Path) -> str | None:
 
 
 class Store:
-    """Artifacts by (stage, key) under one root folder. Safe for parallel processes on one file system."""
+    """Artifacts by (stage, key) under one root folder."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -87,13 +92,24 @@ class Store:
         return self.root / "store" / stage / key
 
     def work(self, stage: str, key: str) -> Path:
-        return self.root / "work" / f"{stage}-{key}"
+        return work_folder(self.root, stage, key)
 
-    def lock(self, stage: str, key: str) -> FileLock:
-        """The right to compute a key. Not reentrant across threads; freed by the kernel when its holder dies."""
-        path = self.root / "locks" / f"{stage}-{key}.lock"
+    def take_work(self, stage: str, key: str, token: str) -> Path:
+        """The work folder of the holder of the key's lease, with what the newest earlier attempt left. Fences off whoever had it before."""
+        own = self.root / "work" / f"{stage}-{key}.{token}"
+        earlier = work_folders(self.root, stage, key)
+        for path in earlier[:-1]:
+            shutil.rmtree(path, ignore_errors=True)
+        for path in earlier[-1:]:
+            path.rename(own)
+        own.mkdir(parents=True, exist_ok=True)
+        return own
+
+    def lease(self, stage: str, key: str) -> Lease:
+        """The right to compute a key."""
+        path = self.root / "locks" / f"{stage}-{key}.lease"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path, thread_local=False)
+        return Lease(path)
 
     def exists(self, stage: str, key: str) -> bool:
         """Whether a finished artifact lies there; its bytes are not read (`find` does)."""
@@ -128,7 +144,11 @@ class Store:
         return target
 
     def commit(self, stage: str, key: str, output: Path, manifest: dict[str, Any]) -> Artifact:
-        """Turn the folder `output` into the artifact: checksums, manifest, fsync, one rename. Call it under the key's lock."""
+        """Turn the folder `output` into the artifact: checksums, manifest, fsync, one rename.
+
+        Of two that compute a key at once the first one's artifact stays and is returned to both. Raises FileNotFoundError when `output` was taken
+        away meanwhile.
+        """
         files = sorted(file for file in output.rglob("*") if file.is_file() and file.name != MANIFEST)
         manifest = manifest | {
             "stage": stage,
@@ -142,9 +162,12 @@ class Store:
         write_json(output / MANIFEST, manifest)
         target = self.path(stage, key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            raise FileExistsError(f"{target} exists: two writers held one lock")
-        output.rename(target)
+        try:
+            output.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            shutil.rmtree(output)
         return Artifact(stage, key, target, json.loads((target / MANIFEST).read_text(encoding="utf-8")))
 
     def all(self) -> Iterator[tuple[str, str, Path]]:

@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 import sys
-import threading
 import time
 import traceback
 import warnings
@@ -23,10 +22,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.keys import code_hash
+from lore_lab.stages.ranks import die_with_parent, run_ranks
 from lore_lab.stages.store import Artifact, Store
 from lore_lab.tracking.local import CurveWriter, finish_curves
 
@@ -42,18 +40,6 @@ def process_context() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-def _die_with_parent() -> None:
-    """Leave when the scheduling process is gone, so that a killed command leaves nothing behind that computes."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def _redirect(log: Path) -> None:
     stream = log.open("a", buffering=1, encoding="utf-8")
     os.dup2(stream.fileno(), 1)
@@ -62,23 +48,19 @@ def _redirect(log: Path) -> None:
 
 
 def run_stage(job: Mapping[str, Any], connection: Connection) -> None:
-    """Entry of the child process. Reports over `connection`: ("progress", done, total, text), then ("done" | "busy" | "failed", text).
+    """Entry of the child process. Reports over `connection`: ("progress", done, total, text), then ("done" | "failed", text).
 
-    job: root, stage, role, key, function, config, parts, inputs (name -> (stage, key)), log.
+    job: root, work (the stage's own folder; its parent process holds the lease), stage, role, key, function, config, parts,
+    inputs (name -> (stage, key)), devices (for CUDA_VISIBLE_DEVICES; empty where the stage needs none).
     """
-    _die_with_parent()
-    store = Store(job["root"])
-    stage, key = job["stage"], job["key"]
-    work = store.work(stage, key)
+    die_with_parent()
+    work = Path(job["work"])
     try:
-        with store.lock(stage, key).acquire(timeout=0):  # the work folder belongs to the lock's holder
-            if store.find(stage, key) is None:
-                work.mkdir(parents=True, exist_ok=True)
-                _redirect(work / "log.txt")
-                _compute(store, job, work, connection)
-            connection.send(("done", ""))
-    except Timeout:
-        connection.send(("busy", ""))
+        _redirect(work / "log.txt")
+        if job["devices"]:  # before anything asks CUDA what there is
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job["devices"])
+        _compute(Store(job["root"]), job, work, connection)
+        connection.send(("done", ""))
     except BaseException as error:
         traceback.print_exc()
         sys.stdout.flush()
@@ -106,7 +88,13 @@ def _compute(store: Store, job: Mapping[str, Any], work: Path, connection: Conne
         progress=lambda done, total, text: connection.send(("progress", done, total, text)),
     )
     module, _, name = job["function"].partition(":")
-    metrics = getattr(importlib.import_module(module), name)(context)
+
+    def die(text: str) -> None:
+        connection.send(("failed", text))
+        os._exit(1)
+
+    processes = job["config"].get("compute", {}).get("processes") or 1
+    metrics = run_ranks(getattr(importlib.import_module(module), name), context, processes, die)
     curves.close()
     finish_curves(work, output)
     previous = _attempts(work)

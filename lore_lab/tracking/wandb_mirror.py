@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from lore_lab.tracking.folders import work_folder
 from lore_lab.tracking.local import read_table
 
 _FOLLOW_SECONDS = 3.0
@@ -42,7 +43,7 @@ def _mode(mode: str) -> Any:
 
 def follow(job: dict[str, Any], connection: Connection) -> None:
     """Entry of the mirror process: one W&B run, stage by stage, until the outcome comes over `connection`."""
-    folder = Path(job["folder"])
+    folder, root = Path(job["folder"]), Path(job["root"])
     stream = (folder / "wandb.txt").open("a", buffering=1, encoding="utf-8")
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)
@@ -55,7 +56,7 @@ def follow(job: dict[str, Any], connection: Connection) -> None:
         mode=_mode(job["mode"]), config=job["config"] | {"versions": versions, "commit": git_commit()}, reinit="create_new",
         settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
     )  # fmt: skip
-    for stage, _, _ in job["stages"]:
+    for stage, _ in job["stages"]:
         run.define_metric(f"{stage}/step")
         run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
     sent: dict[str, int] = {}
@@ -66,8 +67,8 @@ def follow(job: dict[str, Any], connection: Connection) -> None:
                 outcome = connection.recv()
             except EOFError:
                 outcome = ("failed", {})
-        for stage, finished, work in job["stages"]:
-            _repeat(run, stage, Path(finished), Path(work), sent)
+        for stage, key in job["stages"]:
+            _repeat(run, stage, root / "store" / stage / key, work_folder(root, stage, key), sent)
     state, metrics = outcome
     run.summary.update(metrics)
     run.finish(exit_code=0 if state == "done" else 1)

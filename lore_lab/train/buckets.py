@@ -54,7 +54,7 @@ class BucketedSft(SFTTrainer):
         if buckets == 1 or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if num_items_in_batch is None:
-            num_items_in_batch = (inputs["labels"][:, 1:] != -100).sum()
+            num_items_in_batch = self.accelerator.gather((inputs["labels"][:, 1:] != -100).sum()).sum()
         mask = inputs["attention_mask"]
         size = -(-len(mask) // buckets)
         losses = []

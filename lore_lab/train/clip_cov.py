@@ -34,13 +34,15 @@ class ClipCov(Idea):
         self.config, self.seed = config, seed
 
     def batch(self, batch: Batch) -> Batch:
-        mask, log_probs = mask_of(batch), self.trainer.rollout_log_probs(batch)
-        values = covariance(log_probs, per_token(batch["advantages"], log_probs), mask)
+        own = self.trainer.rollout_log_probs(batch)
+        mask, log_probs, advantages = map(self.trainer.everywhere, (mask_of(batch), own, per_token(batch["advantages"], own)))
+        values = covariance(log_probs, advantages, mask)
         # A generator of its own, from the step: other random streams stay as they are, and a resumed run draws the same tokens.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.trainer.state.global_step)
-        batch["clip_cov"] = choose(values, mask, self.config, generator)
-        self.trainer.note("clip_cov/tokens", batch["clip_cov"].sum().item())
-        self.trainer.note("clip_cov/share", (batch["clip_cov"].sum() / mask.sum()).item())
+        chosen = choose(values, mask, self.config, generator)
+        batch["clip_cov"] = self.trainer.own(chosen, own)
+        self.trainer.note("clip_cov/tokens", chosen.sum().item())
+        self.trainer.note("clip_cov/share", (chosen.sum() / mask.sum()).item())
         return batch
 
     def log_probs(self, inputs: Batch, log_probs: torch.Tensor, entropies: torch.Tensor) -> torch.Tensor:

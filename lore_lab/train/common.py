@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,7 +36,7 @@ def stage_seed(seed: int, stage: str) -> int:
 
 
 def prepare(device: str, threads: int) -> None:
-    """Fix the number of threads, quieten the libraries, and check the planned device against torch's own view."""
+    """Fix the number of threads, quieten the libraries, check the planned device against torch's own view, and take this rank's GPU."""
     torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -43,6 +45,8 @@ def prepare(device: str, threads: int) -> None:
         raise RuntimeError(
             f"the plan says compute.device={device}, torch says CUDA is {'there' if available else 'not there'}; set compute.device"
         )
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -70,6 +74,32 @@ def optimizer_arguments(config: OptimizerConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names} | {"warmup_steps": config.warmup_steps, "optim": "adamw_torch"}
 
 
+#: trainer arguments of the ways to shard a model
+_SHARDED: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "fsdp2": lambda sharding: {"fsdp": True, "fsdp_config": plain_data(sharding)},
+    "deepspeed": lambda sharding: {"deepspeed": plain_data(sharding)},
+}
+
+
+def plain_data(content: Any) -> Any:
+    """A namespace of settings as nested dictionaries."""
+    if isinstance(content, SimpleNamespace):
+        return {name: plain_data(value) for name, value in vars(content).items()}
+    return dict(content) if isinstance(content, Mapping) else content
+
+
+def gather_weights(trainer: Trainer) -> None:
+    """Put the whole of a sharded model into rank 0's trainer.model; copies (DDP) are whole already. Every rank has to call it."""
+    if not trainer.args.fsdp and not trainer.args.deepspeed:
+        return
+    model: Any = trainer.model
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.args.process_index == 0:
+        for name, parameter in list(model.named_parameters()):
+            owner, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, torch.nn.Parameter(state[name].to(parameter.dtype)))
+
+
 def common_arguments(output: Path, seed: int, compute: Any, save_steps: int) -> dict[str, Any]:
     """Trainer arguments that no experiment varies. save_steps: optimizer steps between checkpoints, 0 for none."""
     return {
@@ -91,7 +121,11 @@ def common_arguments(output: Path, seed: int, compute: Any, save_steps: int) -> 
         "save_total_limit": 1,
         "push_to_hub": False,
         "torch_compile": False,
-    }
+        "ddp_backend": ("gloo" if compute.device == "cpu" else "nccl") if compute.processes > 1 else None,
+        "ddp_find_unused_parameters": False,
+        "ddp_broadcast_buffers": False,
+        "average_tokens_across_devices": True,
+    } | _SHARDED.get(compute.distributed, lambda sharding: {})(vars(compute).get("sharding"))
 
 
 class Recorder(TrainerCallback):
@@ -141,5 +175,6 @@ def resume_point(work: Path) -> str | None:
     checkpoint = last_checkpoint(work / "checkpoints")
     if checkpoint is None:
         return None
-    (work / "resumed.json").write_text(json.dumps({"step": _step(checkpoint)}), encoding="utf-8")
+    if int(os.environ.get("RANK", 0)) == 0:
+        (work / "resumed.json").write_text(json.dumps({"step": _step(checkpoint)}), encoding="utf-8")
     return str(checkpoint)

@@ -4,7 +4,7 @@
 
 Assumed: difference is judged by the whole reward; refills are drawn uniformly from the prompts the run visits. With g grades a guess is
 right with 1/g, so all-wrong groups say less than they seem to: watch `lore/dynamic/left`. Reported rewards are of the first round,
-because those of refilled batches are selected.
+because those of refilled batches are selected. With several processes each rank refills its own groups, with prompts of its own draw.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ class DynamicSampling(Idea):
         batch = generate(rows)
         size, dataset = self.trainer.num_generations, self.trainer.train_dataset
         metrics = copy.deepcopy(self.trainer._metrics["train"])
-        generator = np.random.default_rng([self.seed, self.trainer.state.global_step])
+        rank = self.trainer.accelerator.process_index
+        generator = np.random.default_rng([self.seed, self.trainer.state.global_step, *([rank] if rank else [])])
         flat = found = flat_groups(batch["reward"], size)
         rounds = 0
-        while flat and rounds < self.config.attempts:
+        while (most := self.trainer.most(len(flat))) and rounds < self.config.attempts:  # ranks score equally many rows
             rounds += 1
-            drawn = generator.choice(len(dataset), size=len(flat), replace=len(flat) > len(dataset))
+            drawn = generator.choice(len(dataset), size=most, replace=most > len(dataset))
             refill = [dict(dataset[int(index)]) for index in drawn for _ in range(size)]
             fresh = generate(refill)
             dull = set(flat_groups(fresh["reward"], size))
@@ -45,7 +46,7 @@ class DynamicSampling(Idea):
                 batch = replace_rows(batch, places, {name: _take(value, taken) for name, value in fresh.items()}, self.pad_id)
                 for place, source in zip(places, taken, strict=True):
                     rows[place] = refill[source]
-            flat = [flat[position] for position in sorted(dull)]
+            flat = [group for position, group in enumerate(flat) if position in dull]
         self.trainer._metrics["train"] = metrics
         groups = len(rows) // size
         for name, value in (("flat", len(found)), ("left", len(flat)), ("refilled", len(found) - len(flat))):

@@ -29,14 +29,15 @@ def updates_per_window(config: RlConfig) -> int:
     return max(1, config.steps_per_generation * config.num_iterations // config.gradient_accumulation_steps)
 
 
-def prompts_per_window(config: RlConfig) -> int:
-    return config.per_device_train_batch_size * config.steps_per_generation // config.num_generations
+def prompts_per_window(config: RlConfig, processes: int) -> int:
+    """Of all processes together."""
+    return config.per_device_train_batch_size * config.steps_per_generation * processes // config.num_generations
 
 
-def prompts_needed(config: RlConfig) -> int:
+def prompts_needed(config: RlConfig, processes: int) -> int:
     """Prompts a whole run visits."""
     windows = -(-config.max_steps * config.gradient_accumulation_steps // (config.steps_per_generation * config.num_iterations))
-    return windows * prompts_per_window(config)
+    return windows * prompts_per_window(config, processes)
 
 
 def grpo_arguments(config: RlConfig, seed: int, compute: Any, work: Path) -> GRPOConfig:

@@ -49,12 +49,17 @@ class GuidedReplay(Idea):
             if hint:
                 hints |= {start + position: hint for position in positions}
         self.trainer.note("replay_share", len(hints) / len(rows))
-        return self._replay(rows, batch, hints) if hints else batch
+        groups = {row // size for row in hints}
+        missing = self.trainer.most(len(groups)) - len(groups)
+        # Ranks score equally many rows: one with fewer groups to replay scores others as they are, which changes nothing.
+        others = [group for group in range(len(rows) // size) if group not in groups][:missing]
+        return self._replay(rows, batch, hints, sorted([*groups, *others])) if groups or others else batch
 
-    def _replay(self, rows: list[Row], batch: Batch, hints: dict[int, list[int]]) -> Batch:
+    def _replay(self, rows: list[Row], batch: Batch, hints: dict[int, list[int]], groups: list[int]) -> Batch:
         size, pad = self.trainer.num_generations, self.material.tokenizer.pad_token_id
-        places = group_rows(sorted({row // size for row in hints}), size)
-        drawn = dict(zip(hints, self.material.engine.generate(list(hints.values()), self.sampling), strict=True))
+        places = group_rows(groups, size)
+        sampled = self.material.engine.generate(list(hints.values()), self.sampling) if hints else []
+        drawn = dict(zip(hints, sampled, strict=True))
         lengths = batch["completion_mask"].sum(1).tolist()
         kept = {row: batch["completion_ids"][row, : lengths[row]].tolist() for row in places}
         before = [bool(batch["correct"][row]) for row in hints]
@@ -65,8 +70,9 @@ class GuidedReplay(Idea):
         fresh["replayed"] = torch.tensor([row in hints for row in places], device=batch["replayed"].device)
         if self.config.correction == "importance":
             self._true_behaviour(batch, fresh, [hints.get(row) for row in places])
-        self.trainer.note("replay/correct_before", sum(before) / len(before))
-        self.trainer.note("replay/correct", fresh["correct"][fresh["replayed"]].float().mean().item())
+        if hints:
+            self.trainer.note("replay/correct_before", sum(before) / len(before))
+            self.trainer.note("replay/correct", fresh["correct"][fresh["replayed"]].float().mean().item())
         return replace_rows(batch, places, fresh, pad)
 
     def _true_behaviour(self, batch: Batch, fresh: Batch, hints: list[list[int] | None]) -> None:
@@ -75,6 +81,8 @@ class GuidedReplay(Idea):
             part["old_per_token_logps"] = self.trainer.rollout_log_probs(part)
         rows = [row for row, hint in enumerate(hints) if hint]
         prompts = [hint for hint in hints if hint]
+        if not prompts:
+            return
         width, device = max(map(len, prompts)), fresh["completion_ids"].device
         pad = self.material.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=device)

@@ -33,17 +33,19 @@ class KlCov(Idea):
         self.config = config
 
     def batch(self, batch: Batch) -> Batch:
-        mask, log_probs = mask_of(batch), self.trainer.rollout_log_probs(batch)
-        values = covariance(log_probs, per_token(batch["advantages"], log_probs), mask)
-        batch["kl_cov"] = choose(values, mask, self.config.share)
-        self.trainer.note("kl_cov/tokens", batch["kl_cov"].sum().item())
+        own = self.trainer.rollout_log_probs(batch)
+        mask, log_probs, advantages = map(self.trainer.everywhere, (mask_of(batch), own, per_token(batch["advantages"], own)))
+        chosen = choose(covariance(log_probs, advantages, mask), mask, self.config.share)
+        batch["kl_cov"] = self.trainer.own(chosen, own)
+        self.trainer.note("kl_cov/tokens", chosen.sum().item())
         return batch
 
     def loss(self, model: Any, inputs: Batch, log_probs: torch.Tensor) -> torch.Tensor:
         chosen = inputs["kl_cov"]
         old = inputs.get("old_per_token_logps")
         distance = (log_probs - (log_probs.detach() if old is None else old)).abs() * chosen
-        self.trainer.note("kl_cov/distance", (distance.detach().sum() / chosen.sum().clamp(min=1)).item())
+        if chosen.any():
+            self.trainer.note("kl_cov/distance", (distance.detach().sum() / chosen.sum()).item())
         return self.config.coef * (distance * self.trainer.token_weights(inputs)).sum()
 
 

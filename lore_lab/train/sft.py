@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig as TrlSftConfig
 
 from lore_lab.train.buckets import BucketedSft
-from lore_lab.train.common import Log, Recorder, Report, common_arguments, optimizer_arguments, run_trainer, stage_seed
+from lore_lab.train.common import Log, Recorder, Report, common_arguments, gather_weights, optimizer_arguments, run_trainer, stage_seed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,5 +68,6 @@ def train_sft(
     )
     chosen.compute = compute
     run_trainer(chosen, work)
-    seen = config.max_steps * config.per_device_train_batch_size * config.gradient_accumulation_steps
+    gather_weights(chosen)
+    seen = config.max_steps * config.per_device_train_batch_size * config.gradient_accumulation_steps * max(1, compute.processes)
     return {"examples": float(len(prompts)), "epochs": seen / len(prompts)}

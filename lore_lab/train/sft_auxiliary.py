@@ -5,7 +5,8 @@
     within bounds x w
 
 The paper gives neither weight nor schedule: both are assumed. CE is a mean over target tokens at temperature 1 and costs a forward pass
-of its own, for it is over other data. Targets are drawn by step, so a resumed run sees the same ones.
+of its own, for it is over other data. Targets are drawn by step, so a resumed run sees the same ones, and so do several processes: each takes the
+whole draw, whose mean gradient is then that of one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """TRL's GRPOTrainer with places for ideas. Nothing of TRL's algorithm is copied: every override calls the original.
 
 Hooks used, pinned by tests/train/test_hooks.py: `_generate_and_score_completions`, `_get_per_token_logps_and_entropies`, `_compute_loss`,
-`_get_train_sampler`, `get_high_entropy_mask`, `_save_checkpoint`, `_load_optimizer_and_scheduler`, `log`. One process: the batch surgery of some ideas would need
-equal numbers of generate calls on every rank.
+`_get_train_sampler`, `get_high_entropy_mask`, `_save_checkpoint`, `_load_optimizer_and_scheduler`, `log`.
+
+With several processes a rank holds whole groups of the generation batch, and the batch is theirs in the order of ranks, as one process would have
+it. Every rank scores equally often and equally many rows, because scoring gathers rewards: an idea that scores again asks `most` how often.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 from trl import GRPOTrainer
 
 from lore_lab.rollout.prefix import shareable
@@ -26,14 +29,21 @@ if TYPE_CHECKING:
 
 STATE = "lab_state.json"
 
+
+def _window_tokens(trainer: Any, inputs: Batch) -> torch.Tensor:
+    """Tokens of the whole generation batch that fall to one micro-batch of one rank."""
+    count: torch.Tensor = inputs["num_items_in_batch"].clamp(min=1.0)
+    return count / (trainer.accelerator.num_processes * trainer.args.steps_per_generation)
+
+
 #: TRL's loss is sum(weight x mask x per-token loss); the normaliser that makes the weight, by loss type. Held to TRL by a test.
 _NORMALISER: dict[str, Callable[[Any, Batch, torch.Tensor], torch.Tensor | float]] = {
     "grpo": lambda trainer, inputs, mask: mask.sum(-1, keepdim=True).clamp(min=1.0) * len(mask),
     "sapo": lambda trainer, inputs, mask: mask.sum(-1, keepdim=True).clamp(min=1.0) * len(mask),
     "bnpo": lambda trainer, inputs, mask: mask.sum().clamp(min=1.0),
     "dr_grpo": lambda trainer, inputs, mask: len(mask) * trainer.max_completion_length,
-    "dapo": lambda trainer, inputs, mask: inputs["num_items_in_batch"].clamp(min=1.0) / trainer.args.steps_per_generation,
-    "cispo": lambda trainer, inputs, mask: inputs["num_items_in_batch"].clamp(min=1.0) / trainer.args.steps_per_generation,
+    "dapo": lambda trainer, inputs, mask: _window_tokens(trainer, inputs),
+    "cispo": lambda trainer, inputs, mask: _window_tokens(trainer, inputs),
 }
 
 
@@ -52,14 +62,26 @@ class LabTrainer(GRPOTrainer):
         self._inputs: Batch | None = None
         self._log_probs: torch.Tensor | None = None
         super().__init__(*args, **kwargs)
-        if self.accelerator.num_processes > 1 and self.ideas:
-            raise NotImplementedError("the RL ideas of the lab run in one process; switch them and rl.watch off for more")
         for idea in self.ideas:
             idea.attach(self)
 
     def note(self, name: str, value: float) -> None:
-        """A metric of this step, under rl/lore/."""
+        """A metric of this step, under rl/lore/; the mean over ranks is logged."""
         self._metrics["train"][f"lore/{name}"].append(value)
+
+    def everywhere(self, tensor: torch.Tensor) -> torch.Tensor:
+        """(B,) or (B, T) rows of every rank, in the order of ranks; columns that are only elsewhere are 0."""
+        whole: torch.Tensor = self.accelerator.gather(self.accelerator.pad_across_processes(tensor, dim=1) if tensor.dim() > 1 else tensor)
+        return whole
+
+    def own(self, whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """This rank's part of what was made from `everywhere`, in the shape of `like`, (B, T)."""
+        start = self.accelerator.process_index * len(like)
+        return whole[start : start + len(like), : like.size(1)]
+
+    def most(self, count: int) -> int:
+        """The greatest `count` that any rank has."""
+        return int(self.everywhere(torch.tensor([count], device=self.accelerator.device)).max())
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         return super()._get_train_sampler(dataset) if self.sampler is None else self.sampler
@@ -82,9 +104,11 @@ class LabTrainer(GRPOTrainer):
         for idea in self.ideas:
             generate = partial(idea.rollout, generate=generate)
         batch = generate(rows)
+        examples = self.everywhere(batch["example"]).tolist()
         if self.sampler is not None:
-            self.sampler.observe(batch["example"].tolist(), batch["correct"].tolist())
-        self.realised += batch["example"][:: self.num_generations].tolist()
+            self.sampler.observe(examples, self.everywhere(batch["correct"]).tolist())
+        self.realised += examples[:: self.num_generations]
+        batch["num_items_in_batch"] = self.accelerator.gather(mask_of(batch).sum()).sum()  # ideas may have exchanged rows
         for idea in self.ideas:
             batch = idea.batch(batch)
         return batch
@@ -170,10 +194,25 @@ class LabTrainer(GRPOTrainer):
         if "loss" in logs:
             for idea in self.ideas:
                 idea.step(self.state.global_step)
+        self._mean_notes()
         super().log(logs, start_time)
 
+    def _mean_notes(self) -> None:
+        """The lab's own metrics over all ranks; TRL's are so already."""
+        if self.accelerator.num_processes == 1:
+            return
+        metrics = self._metrics["train"]
+        own = {name: (sum(values), len(values)) for name, values in metrics.items() if name.startswith("lore/") and values}
+        parts = gather_object([own])
+        for name in sorted(set().union(*parts)):
+            sums, counts = zip(*(part[name] for part in parts if name in part), strict=True)
+            metrics[name] = [sum(sums) / sum(counts)]
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Ours first: the trainer's own state file, written last, says that a checkpoint is whole."""
+        """Ours first: the trainer's own state file, written last, says that a checkpoint is whole. What it keeps is the same on every rank."""
+        if not self.args.should_save:
+            super()._save_checkpoint(model, trial)
+            return
         state: dict[str, Any] = {"ideas": [idea.state() for idea in self.ideas], "realised": self.realised}
         if self.sampler is not None:
             state["sampler"] = self.sampler.state()

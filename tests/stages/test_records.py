@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lore_lab.cli import main, point_state
+from lore_lab.cli import main
 from lore_lab.config.schema import Config
-from lore_lab.stages.records import Point, PointRecord, alive, point_metrics, read_json, sweep_id, write_sweep
+from lore_lab.stages.records import Point, PointRecord, alive, point_metrics, point_state, read_json, sweep_id, write_sweep
 from lore_lab.stages.store import Store
 
 Compose = Callable[..., Config]
@@ -61,9 +61,8 @@ def test_a_killed_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import os, signal
         from pathlib import Path
-        from filelock import FileLock
-        Path({str(tmp_path)!r}).mkdir(exist_ok=True)
-        FileLock(Path({str(tmp_path)!r}) / "writer.lock").acquire()
+        from lore_lab.stages.lease import Lease
+        assert Lease(Path({str(tmp_path)!r}) / "writer.lease").acquire()
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9

@@ -1,12 +1,10 @@
 """The artifact store: atomic, verified, locked."""
 
 import json
-import multiprocessing
 import warnings
 from pathlib import Path
 
 import pytest
-from filelock import Timeout
 
 from lore_lab.stages.store import DamagedArtifactWarning, Store, write_json
 
@@ -55,33 +53,36 @@ def test_an_unfinished_artifact_is_invisible(tmp_path: Path) -> None:
     assert list(store.all()) == []
 
 
-def test_two_writers_of_one_key_are_an_error_not_a_mixture(tmp_path: Path) -> None:
+def test_of_two_that_compute_a_key_at_once_the_first_ones_artifact_stays_whole_for_both(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    commit(store)
-    with pytest.raises(FileExistsError):
-        commit(store, text="other")
-    assert (store.path("data", "k1") / "sub" / "a.txt").read_text() == "content"
+    first = commit(store)
+    assert commit(store, text="other") == first
+    assert (first / "sub" / "a.txt").read_text() == "content"
+    assert Store(tmp_path).find("data", "k1") is not None
+    assert not list((tmp_path / "work").rglob("a.txt"))
 
 
-def _hold(root: str, ready, done) -> None:  # type: ignore[no-untyped-def]
-    with Store(root).lock("data", "k1"):
-        ready.set()
-        done.wait()
+def test_who_takes_the_lease_takes_the_work_and_fences_off_who_had_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = store.take_work("rl", "k1", "aaaa")
+    (first / "checkpoint").write_text("step 4")
+    second = store.take_work("rl", "k1", "bbbb")
+    assert (second / "checkpoint").read_text() == "step 4"
+    assert store.work("rl", "k1") == second
+    with pytest.raises(FileNotFoundError):  # an earlier holder that was only asleep
+        (first / "checkpoint").write_text("step 5")
+    with pytest.raises(FileNotFoundError):
+        store.commit("rl", "k1", first / "output", {"metrics": {}})
+    assert store.find("rl", "k1") is None
 
 
-def test_the_lock_holds_across_processes_and_is_freed_by_a_kill(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(str(tmp_path), ready, done))
-    process.start()
-    assert ready.wait(30)
-    lock = Store(tmp_path).lock("data", "k1")
-    with pytest.raises(Timeout):
-        lock.acquire(timeout=0)
-    process.kill()
-    process.join()
-    with lock.acquire(timeout=10):
-        assert lock.is_locked
+def test_work_of_a_version_without_tokens_is_gone_on_with(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old = tmp_path / "work" / "rl-k1"
+    old.mkdir(parents=True)
+    (old / "checkpoint").write_text("step 4")
+    assert (store.take_work("rl", "k1", "cccc") / "checkpoint").read_text() == "step 4"
+    assert not old.exists()
 
 
 def test_json_is_replaced_whole(tmp_path: Path) -> None:

@@ -39,8 +39,16 @@ def parity(indices: Sequence[int], completions: Sequence[list[int]]) -> list[Out
     return [Outcome(float(sum(ids) % 2 == 0), sum(ids) % 2 == 0, True, 0) for ids in completions]
 
 
-def make(folder: Path, *overrides: str, judge: Any = parity, sampler: Any = None, callbacks: Sequence[Any] = (), **material: Any) -> Any:
-    """A LabTrainer under the default config with `overrides`. material: what the ideas may ask for."""
+def make(
+    folder: Path,
+    *overrides: str,
+    judge: Any = parity,
+    sampler: Any = None,
+    callbacks: Sequence[Any] = (),
+    engine: Any = None,
+    **material: Any,
+) -> Any:
+    """A LabTrainer under the default config with `overrides`. material: what the ideas may ask for. engine: (model, end token) -> Engine."""
     settings = config(*overrides)
     torch.set_num_threads(1)
     tokenizer = train_tokenizer(["red dress match miss needs path answer: 1 2 3 4\n"] * 4, settings.model.vocab_size)
@@ -48,7 +56,8 @@ def make(folder: Path, *overrides: str, judge: Any = parity, sampler: Any = None
     model = make_model(settings.model, tokenizer)
     model.save_pretrained(folder / "policy")
     model.config._name_or_path = str(folder / "policy")
-    engine = TransformersEngine(model, tokenizer.pad_token_id, (tokenizer.eos_token_id,))
+    end = tokenizer.eos_token_id
+    engine = engine(model, end) if engine else TransformersEngine(model, tokenizer.pad_token_id, (end,))
     given: dict[str, Any] = {
         "targets": lambda: [([5, 6, 7], [8, 9, tokenizer.eos_token_id])] * 3,
         "hinted": lambda example, what, placement: [20 + example, 30, 31, 32],

@@ -42,6 +42,8 @@ def run(context: StageContext) -> dict[str, Any]:
         settings.rl, settings.seed, settings.compute, model, tokenizer, [rendered[index] for index in visited], visited, judged, material,
         context.work, context.curves.log, context.progress, sampler,
     )  # fmt: skip
+    if context.rank:
+        return {}
     save_policy(model, tokenizer, context.output)
     content = {"examples": [examples[index].id for index in realised], "difficulty": [float(difficulty[index]) for index in realised]}
     write_json(context.output / "order.json", content)
@@ -60,11 +62,11 @@ def _difficulty(context: StageContext, examples: Sequence[Any]) -> list[float]:
 def _order(settings: Any, difficulty: Sequence[float], grades: int) -> tuple[list[int], Any]:
     """(indices of the examples as rows of the dataset, the sampler that orders them; None: the rows' own order)."""
     curriculum, rl = settings.curriculum, settings.rl
-    seed, needed = stage_seed(settings.seed, "order"), prompts_needed(rl)
+    seed, needed = stage_seed(settings.seed, "order"), prompts_needed(rl, settings.compute.processes)
     if curriculum.name != "pass_rate_window":
         return order(curriculum.name, difficulty, needed, seed, curriculum.pools, curriculum.replay), None
     window = importlib.import_module("lore_lab.train.pass_rate_window").PassRateWindow
-    prompts = prompts_per_window(rl)
+    prompts = prompts_per_window(rl, settings.compute.processes)
     if prompts > len(difficulty):
         raise ValueError(f"curriculum=pass_rate_window: a generation batch takes {prompts} prompts, data.size gives {len(difficulty)}")
     known = 1.0 - np.asarray(difficulty) if curriculum.difficulty == "measured" else None

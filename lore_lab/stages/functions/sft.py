@@ -38,6 +38,8 @@ def run(context: StageContext) -> dict[str, Any]:
         context.curves.log,
         context.progress,
     )
+    if context.rank:
+        return {}
     save_policy(model, tokenizer, context.output)
     lengths = {"prompt_tokens": sum(map(len, prompts)) / len(prompts), "target_tokens": sum(map(len, targets)) / len(targets)}
     return metrics | lengths | renderer.report()
