@@ -87,7 +87,7 @@ SPECS: dict[str, StageSpec] = {
         "lore_lab.stages.functions.base:run",
         ("data", "model", "compute"),
         _TRAINING_LIBRARIES,
-        without=("data.size"),
+        without=("data.size",),
         modules=_source_modules,
     ),
     "sft": StageSpec(
