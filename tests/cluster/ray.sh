@@ -21,14 +21,14 @@ node() { # in the foreground of a process of its own, so that exactly this one i
 }
 
 node --head --port=$port --include-dashboard=false
-for _ in $(seq 120); do
-  "$bin/ray" status 2> /dev/null | grep -q "1.0 CPU" && break
+for _ in $(seq 40); do
+  timeout 60 "$bin/ray" status 2> /dev/null | grep -q "1.0 CPU" && break
   sleep 0.5
 done
 "$bin/ray" start --block --num-cpus=1 --object-store-memory=80000000 --address=$RAY_ADDRESS > "$folder/worker.log" 2>&1 &
 heads+=($!)
-for _ in $(seq 120); do
-  "$bin/ray" status 2> /dev/null | grep -q "2.0 CPU" && break
+for _ in $(seq 40); do
+  timeout 60 "$bin/ray" status 2> /dev/null | grep -q "2.0 CPU" && break
   sleep 0.5
 done
 "$bin/ray" status | grep "CPU" || { tail -20 "$folder"/*.log; exit 1; }
