@@ -6,6 +6,7 @@ shift
 port=26379
 folder=$(mktemp -d /tmp/lore_lab-ray.XXXXXX)
 export RAY_ADDRESS=127.0.0.1:$port RAY_USAGE_STATS_ENABLED=0 RAY_DISABLE_IMPORT_WARNING=1
+export RAY_worker_niceness=0 # its default of 15 starves workers beside anything else
 heads=()
 
 stop() {
