@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from lore_lab.tracking.folders import work_folder
 from lore_lab.tracking.local import read_table
 
-MODEL_STAGES = ("base", "sft", "dpo", "rl", "distill")
+MODEL_STAGES = ("base", "vision", "sft", "dpo", "rl", "distill")
 
 
 def load_runs(root: str | Path = "outputs", sweep: str | None = None) -> pd.DataFrame:

@@ -48,6 +48,9 @@ RULES: tuple[InertRule, ...] = (
     InertRule("embedded fields, pretrained model", ("model.vocab_size", "model.hidden_size", "model.intermediate_size", "model.num_*",
                                                    "model.max_position_embeddings", "model.initializer_range", "model.pretrain.*", "model.seed", "model.architecture"),
               lambda c: c.model.path is not None, "model.path gives a finished model", "leave model.path null, or drop the setting"),
+    InertRule("no vision tower", ("model.vision.*",), lambda c: not c.model.vision.enabled, "model.vision.enabled=false", "take model=embedded_vlm"),
+    InertRule("vision without an image", ("model", "model.vision", "model.vision.*"), lambda c: c.model.vision.enabled and not c.features.image,
+              "features.image=false shows the model no image", "take features=image or features.image=true"),
     InertRule("graded reward, two grades", ("reward",), lambda c: c.reward.name == "graded" and _two_grades(c),
               "with two grades, graded and exact rewards are the same", "take reward=exact"),
     InertRule("list of steps", ("recipe.*",), lambda c: True, "a recipe's own fields only name its steps", "take recipe=..., and step=... under -m"),
@@ -83,7 +86,7 @@ def inert(config: Config, touched: Iterable[str]) -> list[str]:
 
 _SWITCHES = {
     ("deploy off", "deploy.enabled"), ("rl off", "rl.enabled"), ("sft off", "sft.enabled"), ("distill off", "distill.enabled"), ("instructions as written", "instructions.name"),
-    ("pretraining off", "model.pretrain.max_steps"), ("student's pretraining off", "distill.student.pretrain.max_steps"),
+    ("pretraining off", "model.pretrain.max_steps"), ("student's pretraining off", "distill.student.pretrain.max_steps"), ("no vision tower", "model.vision.enabled"),
 }  # fmt: skip
 
 

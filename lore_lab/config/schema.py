@@ -34,6 +34,9 @@ class FeaturesConfig:
 
     fields: list[str] = setting("item fields in prompt order; when the token budget is short the last is cut first")
     query_fields: list[str] = setting("query-side fields, e.g. knowledge notes")
+    image: bool = setting(
+        "the item's image, as patch tokens at the start of the prompt; needs a model that sees", source="LORE 2512.03025: end to end"
+    )
 
 
 @dataclass
@@ -70,26 +73,6 @@ class PretrainConfig:
 
 
 @dataclass
-class ModelConfig:
-    """The policy's starting point (group `model`)."""
-
-    name: str = setting("shown in tables; for a pretrained model the hub id or directory")
-    architecture: str = setting("transformers model type made from its config when `path` is null, e.g. qwen2")
-    path: str | None = setting("directory or hub id of pretrained weights; null makes a model from the fields below")
-    revision: str | None = setting("hub revision; null is refused for hub ids, so that weights cannot move")
-    vocab_size: int = setting("byte-level BPE size, trained on the source's texts", ge=300)
-    hidden_size: int = setting("width", ge=8)
-    intermediate_size: int = setting("MLP width", ge=8)
-    num_hidden_layers: int = setting("layers", ge=1)
-    num_attention_heads: int = setting("query heads", ge=1)
-    num_key_value_heads: int = setting("key/value heads", ge=1)
-    max_position_embeddings: int = setting("longest sequence, tokens", ge=32)
-    initializer_range: float = setting("standard deviation of initial weights; a narrow model needs more than the usual 0.02", gt=0, le=1)
-    seed: int = setting("of weights and pretraining: fixed across run seeds, as a downloaded checkpoint would be", ge=0)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-
-
-@dataclass
 class OptimizerConfig:
     """What SFT and RL hand to AdamW and the schedule; every field explicit because library defaults drift."""
 
@@ -111,6 +94,42 @@ class OfflineConfig(OptimizerConfig):
     per_device_train_batch_size: int = setting("examples a micro-batch", ge=1)
     gradient_accumulation_steps: int = setting("micro-batches an optimizer step", ge=1)
     save_steps: int = setting("checkpoint every so many optimizer steps; 0 is off", ge=0)
+
+
+@dataclass
+class VisionConfig:
+    """A vision tower before the embedded language model (stage `vision`). Stands in for a pretrained vision-language model: all assumed."""
+
+    enabled: bool = setting("switch; features.image=true then shows the model the item's image")
+    image_size: int = setting("side of the square image, pixels", ge=8, le=1024)
+    patch_size: int = setting("side of a patch, pixels; a patch is a prompt token", ge=2)
+    hidden_size: int = setting("width of the tower", ge=8)
+    intermediate_size: int = setting("MLP width of the tower", ge=8)
+    num_hidden_layers: int = setting("layers of the tower", ge=1)
+    num_attention_heads: int = setting("heads of the tower", ge=1)
+    images: int = setting("images of the source with their captions, from which it learns to see", ge=1)
+    pretrain: OfflineConfig = field(default_factory=OfflineConfig)
+
+
+@dataclass
+class ModelConfig:
+    """The policy's starting point (group `model`)."""
+
+    name: str = setting("shown in tables; for a pretrained model the hub id or directory")
+    architecture: str = setting("transformers model type made from its config when `path` is null, e.g. qwen2")
+    path: str | None = setting("directory or hub id of pretrained weights; null makes a model from the fields below")
+    revision: str | None = setting("hub revision; null is refused for hub ids, so that weights cannot move")
+    vocab_size: int = setting("byte-level BPE size, trained on the source's texts", ge=300)
+    hidden_size: int = setting("width", ge=8)
+    intermediate_size: int = setting("MLP width", ge=8)
+    num_hidden_layers: int = setting("layers", ge=1)
+    num_attention_heads: int = setting("query heads", ge=1)
+    num_key_value_heads: int = setting("key/value heads", ge=1)
+    max_position_embeddings: int = setting("longest sequence, tokens", ge=32)
+    initializer_range: float = setting("standard deviation of initial weights; a narrow model needs more than the usual 0.02", gt=0, le=1)
+    seed: int = setting("of weights and pretraining: fixed across run seeds, as a downloaded checkpoint would be", ge=0)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    vision: VisionConfig = field(default_factory=VisionConfig)
 
 
 @dataclass

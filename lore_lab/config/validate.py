@@ -34,8 +34,47 @@ def _evaluated_formats(config: Config) -> set[str]:
     return {STUDENT_FORMATS[config.distill.target], *([config.format.name] if config.eval.stages else [])}
 
 
+def _shows_no_images(config: Config) -> bool:
+    """Whether a stage is on that would ask a model that sees without showing it anything."""
+    return config.rl.enabled or config.distill.enabled or config.deploy.enabled or config.instructions.name != "written"
+
+
 #: (is it wrong?, message with the config's fields as format arguments)
-_CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
+Condition = tuple[Callable[[Config], bool], str]
+
+_VISION: tuple[Condition, ...] = (
+    (
+        lambda c: c.features.image and not c.model.vision.enabled,
+        "features.image=true needs a model that sees, model.name={model.name} does not; take model=embedded_vlm, or features=caption",
+    ),
+    (
+        lambda c: c.features.image and type(c.data).__name__ != "WorldConfig",
+        "features.image=true needs a source that has images, data={data.name} has none; take data=world, or another features",
+    ),
+    (
+        lambda c: c.model.vision.enabled and _shows_no_images(c),
+        "model.vision: only SFT and evaluation show images; take rl=off, and leave distill, instructions and deploy off",
+    ),
+    (
+        lambda c: c.model.vision.enabled and c.model.path is not None,
+        "model.vision builds on the embedded model, model.path={model.path} names another; take model.path=null",
+    ),
+    (
+        lambda c: c.model.vision.image_size % c.model.vision.patch_size != 0,
+        "model.vision.patch_size={model.vision.patch_size} must divide model.vision.image_size={model.vision.image_size}",
+    ),
+    (
+        lambda c: c.model.vision.hidden_size % c.model.vision.num_attention_heads != 0,
+        "model.vision.num_attention_heads={model.vision.num_attention_heads} must divide model.vision.hidden_size={model.vision.hidden_size}",
+    ),
+    (
+        lambda c: c.features.image and (c.model.vision.image_size // c.model.vision.patch_size) ** 2 >= c.prompt.max_tokens,
+        "an image is (model.vision.image_size / model.vision.patch_size)^2 tokens, ({model.vision.image_size} / {model.vision.patch_size})^2 leaves "
+        "nothing of prompt.max_tokens={prompt.max_tokens} for words",
+    ),
+)
+
+_CROSS_FIELD: tuple[Condition, ...] = (
     (
         lambda c: c.rl.per_device_train_batch_size * c.rl.steps_per_generation % c.rl.num_generations != 0,
         "rl.num_generations={rl.num_generations} must divide the generation batch, rl.per_device_train_batch_size "
@@ -139,6 +178,7 @@ _CROSS_FIELD: tuple[tuple[Callable[[Config], bool], str], ...] = (
         lambda c: c.compute.processes > 1 and c.rl.enabled and c.rl.guided_replay.enabled and c.rl.scale_rewards == "batch",
         "rl.guided_replay under rl.scale_rewards=batch would scale by what other processes replay; take compute.processes=1 or rl.scale_rewards=group",
     ),
+    *_VISION,
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
     (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),
     (lambda c: len(set(c.eval.baselines)) < len(c.eval.baselines), "eval.baselines={eval.baselines} names a baseline twice"),

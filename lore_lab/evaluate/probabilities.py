@@ -17,6 +17,7 @@ import pandas as pd
 from lore_lab.evaluate.metrics import INVALID, PROBABILITY
 from lore_lab.evaluate.ranking import expected_grade
 from lore_lab.prompts.formats import ResponseFormat
+from lore_lab.prompts.images import extend
 from lore_lab.rollout.engine import Engine
 
 
@@ -41,7 +42,7 @@ def with_probabilities(
     for place in greedy:
         if layout.answer_first or answers[place]["predicted"] != INVALID:
             shared, choices = label_choices(layout.before_label(answers[place]["completion"]), tokenizer, layout)
-            work[place] = [*prompts[answers[place]["example_id"]], *shared], choices
+            work[place] = extend(prompts[answers[place]["example_id"]], shared), choices
     found = np.full((len(table), layout.grades), np.nan)
     found[list(work)] = label_probabilities(list(work.values()), layout.grades, engine, batch_size, report)
     found[[place for place in greedy if place not in work]] = found[list(work)].mean(axis=0) if work else 1 / layout.grades

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from lore_lab.prompts.images import extend, image_of, pixels
 from lore_lab.rollout.prefix import different, prefilled, shareable
 
 
@@ -27,6 +28,8 @@ class Sampling:
 
 
 class Engine(Protocol):
+    """A prompt is a sequence of token ids; one that shows an image is an `ImagePrompt`, of which not every engine knows."""
+
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
         """One completion a prompt. A completion that ended by itself ends with an end token; any other was cut by the limit."""
         ...
@@ -88,11 +91,11 @@ class TransformersEngine:
         log_probs: list[list[float]] = [[] for _ in prompts]
         rows, left, part = list(range(len(prompts))), sampling.max_tokens, -(-sampling.max_tokens // self.rounds)
         with self._evaluating(), self._own_settings_off():
-            ids, mask = self._padded(prompts)
-            cache = self._prompts_cache(ids, mask)
+            ids, mask, images = self._inputs(prompts)
+            cache = self._prompts_cache(prompts, ids, mask, images)
             while rows and left > 0:
                 recorder = _Recorder(scored) if scored else None
-                output = self._generate(ids, mask, cache, sampling, min(part, left), recorder)
+                output = self._generate(ids, mask, cache, images, sampling, min(part, left), recorder)
                 fresh = output.sequences[:, ids.shape[1] :]
                 found = torch.cat(recorder.chosen, 1).tolist() if recorder else [[]] * len(rows)
                 unfinished = []
@@ -109,33 +112,49 @@ class TransformersEngine:
                     cache.batch_select_indices(kept)
         return completions, log_probs
 
-    def _prompts_cache(self, ids: torch.Tensor, mask: torch.Tensor) -> DynamicCache | None:
+    def _prompts_cache(
+        self, prompts: Sequence[Sequence[int]], ids: torch.Tensor, mask: torch.Tensor, images: dict[str, torch.Tensor]
+    ) -> DynamicCache | None:
         """Keys and values of all prompt tokens but the last, different prompts computed once; None: leave it to generate."""
         if not self.prompts_once or ids.shape[1] < 2 or not shareable(self.model):
             return None
         head, shown = ids[:, :-1], mask[:, :-1]
-        first, which = different(head, shown)
+        first, which = different(self._told_apart(prompts, head), shown)
         if len(first) == len(ids):
             return None
         positions = (shown[first].cumsum(-1) - 1).clamp(min=0)  # as generate numbers them
-        cache = prefilled(self.model, head[first], shown[first], position_ids=positions)
+        seen = {name: tensor[first] for name, tensor in images.items()}
+        cache = prefilled(self.model, head[first], shown[first], position_ids=positions, **seen)
         cache.batch_select_indices(which)
         return cache
 
+    def _told_apart(self, prompts: Sequence[Sequence[int]], ids: torch.Tensor) -> torch.Tensor:
+        """`ids` with a number of its own in the place of each image's tokens: the same words about two images are two texts."""
+        if self._image_token is None:
+            return ids
+        numbers = {key: -2 - place for place, key in enumerate(dict.fromkeys(id(image_of(prompt)) for prompt in prompts))}
+        own = torch.tensor([[numbers[id(image_of(prompt))]] for prompt in prompts], device=ids.device)
+        return torch.where(ids == self._image_token, own, ids)
+
     def _generate(
-        self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache | None, sampling: Sampling, tokens: int, recorder: _Recorder | None
-    ) -> Any:
-        """generate's output, its cache included; what is in `cache` is not computed again."""
+        self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache | None, images: dict[str, torch.Tensor], sampling: Sampling, tokens: int,
+        recorder: _Recorder | None,
+    ) -> Any:  # fmt: skip
+        """generate's output, its cache included; what is in `cache`, images too, is not computed again."""
         chosen = {"do_sample": False} if sampling.temperature == 0 else {
             "do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k
         }  # fmt: skip
+        # An image token in a completion would stand for an image that is not there.
+        unspoken = [self._image_token] if self._image_token is not None else None
         config = GenerationConfig(
-            max_new_tokens=tokens, pad_token_id=self.pad_id, eos_token_id=list(self.end_ids), return_dict_in_generate=True, **chosen
-        )
+            max_new_tokens=tokens, pad_token_id=self.pad_id, eos_token_id=list(self.end_ids), return_dict_in_generate=True,
+            suppress_tokens=unspoken, **chosen
+        )  # fmt: skip
         processors = LogitsProcessorList([recorder] if recorder else [])
         output: Any = self.model.generate(
-            input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=config, logits_processor=processors
-        )
+            input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=config, logits_processor=processors,
+            **(images if cache is None else {})
+        )  # fmt: skip
         if recorder:
             recorder.finish(output.sequences)
         return output
@@ -154,29 +173,38 @@ class TransformersEngine:
     @torch.no_grad()
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         # One forward pass. Choices that differ in their last token only, as labels do, share a row of it.
-        rows: dict[tuple[int, ...], int] = {}
+        texts: dict[tuple[int, ...], list[int]] = {}
         for prompt, own in zip(prompts, choices, strict=True):
             for choice in own:
-                rows.setdefault((*prompt, *choice[:-1]), len(rows))
-        ids, mask = self._padded(list(rows))
+                texts.setdefault(_row(prompt, choice), extend(prompt, choice[:-1]))
+        rows = {row: place for place, row in enumerate(texts)}
+        ids, mask, images = self._inputs(list(texts.values()))
         longest = max(len(choice) for own in choices for choice in own)
         with self._evaluating():
             places = (mask.cumsum(-1) - 1).clamp(min=0)
-            logits = self.model(input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=longest).logits
+            logits = self.model(input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=longest, **images).logits
         found = logits.float().log_softmax(-1)
 
         def one(prompt: Sequence[int], choice: Sequence[int]) -> float:
-            row = rows[(*prompt, *choice[:-1])]
+            row = rows[_row(prompt, choice)]
             return sum(float(found[row, longest - len(choice) + place, token]) for place, token in enumerate(choice))
 
         return [[one(prompt, choice) for choice in own] for prompt, own in zip(prompts, choices, strict=True)]
 
-    def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(ids, mask), both (prompts, longest), padded on the left, on the model's device."""
+    @property
+    def _image_token(self) -> int | None:
+        """What stands for images in the model's prompts; None for a model that sees none."""
+        return getattr(self.model.config, "image_token_id", None)
+
+    def _inputs(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """(ids, mask, images) on the model's device: ids and mask (prompts, longest), padded on the left; images is empty, or pixel_values
+        (prompts, 3, side, side) where the prompts show images."""
         width = max(map(len, prompts))
         ids = [[self.pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
         mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device)
+        seen = [image for prompt in prompts if (image := image_of(prompt)) is not None]
+        images = {"pixel_values": torch.from_numpy(pixels(seen)).to(self.model.device)} if seen else {}
+        return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device), images
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -194,6 +222,11 @@ class TransformersEngine:
             if token in self.end_ids:
                 return row[: position + 1]
         return row
+
+
+def _row(prompt: Sequence[int], choice: Sequence[int]) -> tuple[int, ...]:
+    """What the forward pass of a choice's last token reads: the same for two choices that can share it."""
+    return (id(image_of(prompt)), *prompt, *choice[:-1])
 
 
 def end_ids(model: PreTrainedModel, fallback: int) -> tuple[int, ...]:

@@ -74,6 +74,15 @@ def _rl_choices(config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(chosen), tuple(keys)
 
 
+def _image_modules(config: Config) -> tuple[str, ...]:
+    """What draws the images a stage shows; nothing where it shows none."""
+    return ("lore_lab.prompts.images", "lore_lab.data.registry", source_module(config.data)) if config.features.image else ()
+
+
+def _image_keys(config: Config) -> tuple[str, ...]:
+    return ("data",) if config.features.image else ()
+
+
 SPECS: dict[str, StageSpec] = {
     "data": StageSpec("lore_lab.stages.functions.data:train", ("data",), ("numpy", "pyarrow", "pandas"), modules=_source_modules),
     "bench": StageSpec(
@@ -87,6 +96,13 @@ SPECS: dict[str, StageSpec] = {
         "lore_lab.stages.functions.base:run",
         ("data", "model", "compute"),
         _TRAINING_LIBRARIES,
+        without=("data.size", "model.name", "model.vision"),
+        modules=_source_modules,
+    ),
+    "vision": StageSpec(
+        "lore_lab.stages.functions.vision:run",
+        ("data", "model.seed", "model.vision", "compute"),
+        (*_TRAINING_LIBRARIES, "pillow"),
         without=("data.size",),
         modules=_source_modules,
     ),
@@ -94,7 +110,8 @@ SPECS: dict[str, StageSpec] = {
         "lore_lab.stages.functions.sft:run",
         ("sft", "prompt", "features", "format", "cot", "seed", "compute"),
         _TRAINING_LIBRARIES,
-        modules=_cot_modules,
+        modules=lambda config: (*_cot_modules(config), *_image_modules(config)),
+        more=_image_keys,
         ranks=True,
     ),
     "rl": StageSpec(
@@ -116,7 +133,7 @@ SPECS: dict[str, StageSpec] = {
         ("eval", "prompt", "features", "format", "seed", "compute", "data"),
         ("torch", "transformers", "tokenizers", "numpy", "scipy", *_RANKING_LIBRARIES, "pandas", "pyarrow"),
         without=("eval.stages", "eval.baselines", "eval.baseline_pairs", "data.size"),
-        modules=_source_modules,
+        modules=lambda config: (*_source_modules(config), *_image_modules(config)),
     ),
     "tiers": StageSpec(
         "lore_lab.stages.functions.tiers:run",
@@ -190,7 +207,7 @@ def _awake(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cut(tree: Mapping[str, Any], keep: tuple[str, ...], without: tuple[str, ...]) -> dict[str, Any]:
-    """The nested slice of `tree` under the dotted keys `keep`, the dotted keys `without` emptied."""
+    """The nested slice of `tree` under the dotted keys `keep`, of the dotted keys `without` fields emptied and sections left out."""
     result: dict[str, Any] = {}
     for dotted in keep:
         *parents, leaf = dotted.split(".")
@@ -204,7 +221,9 @@ def _cut(tree: Mapping[str, Any], keep: tuple[str, ...], without: tuple[str, ...
         target = result
         for parent in parents:
             target = target[parent]
-        target[leaf] = [] if isinstance(target[leaf], list) else 0  # a stage that reads it all the same comes out empty, loudly
+        value = target.pop(leaf, {})
+        if not isinstance(value, Mapping):
+            target[leaf] = [] if isinstance(value, list) else 0  # a stage that reads it all the same comes out empty, loudly
     return result
 
 
@@ -226,6 +245,8 @@ def build(config: Config) -> dict[str, Node]:
         return role
 
     policy = add("base", "base")
+    if config.model.vision.enabled:
+        policy = add("vision", "vision", policy=policy)
     add("data", "data")
     add("bench", "bench")
     add("leaks", "leaks", data="data", bench="bench")

@@ -41,7 +41,9 @@ class Mirrors:
             "root": str(self._store.root),
             "config": record.content["config"] | {"overrides": list(point.overrides)},
             "stages": [
-                (node.stage, node.key) for node in point.nodes.values() if node.stage in ("base", "sft", "rl", "student", "distill")
+                (node.stage, node.key)
+                for node in point.nodes.values()
+                if node.stage in ("base", "vision", "sft", "rl", "student", "distill")
             ],
         }
         receiver, sender = self._context.Pipe(duplex=False)

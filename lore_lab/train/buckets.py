@@ -59,7 +59,8 @@ class BucketedSft(SFTTrainer):
         size = -(-len(mask) // buckets)
         losses = []
         for rows, start, end in groups(mask, size):
-            part = {name: tensor[rows, start:end] for name, tensor in inputs.items() if isinstance(tensor, torch.Tensor)}
+            tensors = {name: tensor[rows] for name, tensor in inputs.items() if isinstance(tensor, torch.Tensor)}
+            part = {name: tensor[:, start:end] if tensor.dim() == 2 else tensor for name, tensor in tensors.items()}  # images stay whole
             with labelled(self.accelerator.unwrap_model(model), part) if self.compute.labels_only else nullcontext(part) as shown:
                 losses.append(super().compute_loss(model, shown, num_items_in_batch=num_items_in_batch))
         return torch.stack(losses).sum()

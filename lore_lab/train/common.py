@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -59,7 +61,9 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 def load_policy(path: Path, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model (fp32, on `device`) and tokenizer of a policy artifact. Safetensors only, no remote code."""
     tokenizer = load_tokenizer(path)
-    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+    sees = hasattr(AutoConfig.from_pretrained(path, trust_remote_code=False), "vision_config")
+    kind: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    model: Any = kind.from_pretrained(path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
     return model.to(device), tokenizer
 
 

@@ -87,6 +87,12 @@ CASES: dict[str, list[str]] = {
     ],
     "instructions as written": ["instructions.candidates=9", "instructions.metric=macro_f1 instructions=written"],
     "completion length, first token": ["eval.max_completion_length=9 eval.decode=first_token format=answer_first"],
+    "no vision tower": ["model.vision.patch_size=8", "model.vision.pretrain.max_steps=7 rl=off"],
+    "vision without an image": [
+        "model=embedded_vlm rl=off",
+        "model=embedded_vlm rl=off features=attributes",
+        "model.vision.enabled=true rl=off",
+    ],
     "graded reward, two grades": ["reward=graded data=table data.path=pairs.csv cot=none format=label_only"],
 }
 
@@ -120,6 +126,7 @@ def test_every_case_belongs_to_a_rule_and_rule_names_are_unique() -> None:
     [
         "rl=off",
         "rl.enabled=false",
+        "model.vision.enabled=false",
         "sft=off eval.stages=[]",
         "sft.enabled=false eval.stages=[]",
         "model.pretrain.max_steps=0",
@@ -151,6 +158,8 @@ def test_turning_something_off_is_not_refused(compose: Compose, command: str) ->
         "cot=naive format=answer_first",
         "reward=graded",
         "reward=graded data=chorus data.path=chorus cot=none format=label_only",
+        "model=embedded_vlm features=image rl=off",
+        "model.vision.patch_size=8 model=embedded_vlm features.image=true prompt.max_tokens=96 rl=off",
         "format=reason_first sft=off eval.stages=[]",
         "distill.weight=2 distill=probabilities format=answer_first",
         "instructions.candidates=9 instructions=evolved format=answer_first prompt=long",

@@ -223,6 +223,32 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "data=table has no gold facts for reward.name=exact, rl.stepwise.enabled=False or rl.guided_replay.enabled=True to judge or hint with; "
         "take reward=exact and switch both sections off",
     ),
+    (
+        "features=image",
+        "features.image=true needs a model that sees, model.name=embedded does not; take model=embedded_vlm, or features=caption",
+    ),
+    (
+        "features=image model=embedded_vlm rl=off data=table data.path=pairs.csv cot=none format=label_only",
+        "features.image=true needs a source that has images, data=table has none; take data=world, or another features",
+    ),
+    (
+        "features=image model=embedded_vlm",
+        "model.vision: only SFT and evaluation show images; take rl=off, and leave distill, instructions and deploy off",
+    ),
+    (
+        "features=image model=embedded_vlm rl=off deploy.enabled=true",
+        "model.vision: only SFT and evaluation show images; take rl=off, and leave distill, instructions and deploy off",
+    ),
+    (
+        "features=image model=embedded_vlm rl=off model.path=./weights",
+        "model.vision builds on the embedded model, model.path=./weights names another; take model.path=null",
+    ),
+    ("model.vision.patch_size=7", "model.vision.patch_size=7 must divide model.vision.image_size=64"),
+    ("model.vision.hidden_size=30", "model.vision.num_attention_heads=4 must divide model.vision.hidden_size=30"),
+    (
+        "features=image model=embedded_vlm rl=off prompt.max_tokens=16",
+        "an image is (model.vision.image_size / model.vision.patch_size)^2 tokens, (64 / 16)^2 leaves nothing of prompt.max_tokens=16 for words",
+    ),
     ("eval.subsets=[]", "eval.subsets is empty: a point without an evaluation says nothing"),
     ("eval.baselines=[bm25,bm25]", "eval.baselines=['bm25', 'bm25'] names a baseline twice"),
     ("eval.subsets=[hard,hard]", "eval.subsets=['hard', 'hard'] names a subset twice"),
@@ -307,6 +333,7 @@ def test_every_cross_field_rule_has_a_contradiction_above(compose: Compose) -> N
         "distill=explanation_first format=answer_first",
         "distill=explanation",
         "distill=label format=label_only cot=none",
+        "features=image model=embedded_vlm rl=off",
     ],
 )
 def test_the_edge_of_a_rule_is_allowed(compose: Compose, command: str) -> None:

@@ -16,6 +16,7 @@ import yaml
 from lore_lab.config.world import WorldConfig
 from lore_lab.data.example import Example
 from lore_lab.data.world import WorldSource
+from lore_lab.data.world.images import COLOURS
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,3 +132,13 @@ def test_texts_hold_no_grade(source: WorldSource) -> None:
 def test_an_unknown_split_is_refused(source: WorldSource) -> None:
     with pytest.raises(ValueError, match="no split 'test'"):
         source.size("test")  # type: ignore[arg-type]
+
+
+def test_captioned_images_are_those_of_the_texts_and_show_what_the_caption_says(source: WorldSource) -> None:
+    true = WorldSource(dataclasses.replace(source.config, caption_error_rate=0.0))
+    pairs = list(true.captions(60))
+    assert [caption for _, caption in pairs] == [true.free_pair(index)[1].fields["caption"] for index in range(60)]
+    named = [(image, colour) for image, caption in pairs for colour in COLOURS if colour in caption.split()]
+    assert len(named) > 20
+    for image, colour in named:
+        assert COLOURS[colour] in {pixel for _, pixel in image.getcolors(4096)}

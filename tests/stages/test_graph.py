@@ -214,3 +214,41 @@ def test_a_stage_without_a_model_loads_no_torch(stage: str) -> None:
     function = SPECS[stage].function.partition(":")[0]
     code = f"import sys, {function}; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+IMAGES = ("model=embedded_vlm", "features=image", "rl=off")
+
+
+def test_a_point_with_images_shares_data_and_language_model_with_its_text_point(compose: Compose) -> None:
+    text, images = build(compose("rl=off")), build(compose(*IMAGES))
+    assert set(images) - set(text) == {"vision"}
+    assert changed(text, images) == {"baseline", "sft", "eval"}  # the baselines read the fields, the caption no longer among them
+    assert {name: source.role for name, source in images["vision"].inputs.items()} == {"policy": "base"}
+    assert images["sft"].inputs["policy"].role == "vision"
+
+
+@pytest.mark.parametrize(
+    ("word", "roles"),
+    [
+        ("model.vision.patch_size=32", {"vision", "sft", "eval"}),
+        ("model.vision.images=100", {"vision", "sft", "eval"}),
+        ("model.vision.pretrain.max_steps=7", {"vision", "sft", "eval"}),
+        ("data.caption_error_rate=0.5", {"data", "bench", "leaks", "baseline", "base", "vision", "sft", "eval"}),
+        ("features.image=false", {"sft", "eval"}),
+        ("model.name=other", set()),
+    ],
+)
+def test_what_a_setting_of_the_images_changes(compose: Compose, word: str, roles: set[str]) -> None:
+    assert changed(build(compose(*IMAGES)), build(compose(*IMAGES, word))) == roles
+
+
+def test_stages_that_show_images_and_no_others_can_draw_them(compose: Compose) -> None:
+    text, images = build(compose("rl=off")), build(compose(*IMAGES))
+    for role in ("sft", "eval"):
+        assert set(images[role].config) == {*text[role].config, "data"}
+        assert {"lore_lab.data.world", "lore_lab.prompts.images"} <= set(images[role].parts["modules"])
+        assert "lore_lab.prompts.images" not in text[role].parts["modules"]
+    assert "data" not in text["sft"].config
+    assert "lore_lab.data.world" not in text["sft"].parts["modules"]
+    assert set(images["vision"].config["model"]) == {"seed", "vision"}
+    assert "vision" not in images["base"].config["model"]

@@ -119,11 +119,24 @@ class WorldSource:
         """`count` unlabelled texts: item cards, captions, queries spelled out, notes, rule sentences."""
         return TextMaker(self.config, self.tables, self.rules, self.free_pair).texts(count)
 
+    def captions(self, count: int) -> Iterator[tuple[Image, str]]:
+        """`count` images of the items that `texts` writes of, and what the captioner says of them."""
+        from lore_lab.data.world.images import draw_item
+
+        for index in range(count):
+            _, item, card = self._free(index)
+            yield draw_item(item), card.fields["caption"]
+
     def free_pair(self, index: int) -> tuple[Query, Card]:
         """A query of the training pool and the card of an item, for texts. Apart from every split's examples."""
+        query, _, card = self._free(index)
+        return query, card
+
+    def _free(self, index: int) -> tuple[Query, Item, Card]:
         self._draw.restart(number(self.config.seed, "texts", index))
         query = self._queries.draw(self._draw, "train")
-        return query, self._cards.write(self._draw, self._items.draw(self._draw, query, everything=False))
+        item = self._items.draw(self._draw, query, everything=False)
+        return query, item, self._cards.write(self._draw, item)
 
     def report(self) -> dict[str, Any]:
         """Nothing is read, repaired or dropped: the world's own dimensions."""

@@ -1,7 +1,8 @@
-"""Reading input artifacts: examples with their source, and the renderer that puts them into words."""
+"""Reading input artifacts: examples with their source, and the renderer that puts them into words, and shows their images."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,18 @@ class Pairs:
         return kind(
             tokenizer, settings.features, settings.prompt, self.source["grades"], reason_first, list(self.source["rule_texts"].values()), **more
         )  # fmt: skip
+
+    def seeing_renderer(self, context: StageContext, tokenizer: Any, model: Any) -> Renderer:
+        """The stage's renderer; under `features.image` its prompts begin with the image, drawn anew from the source.
+
+        What draws is imported by name: only the keys of stages that show images cover it.
+        """
+        head = instructions(context)
+        if not context.settings.features.image:
+            return self.renderer(context.settings, tokenizer, head=head)
+        kind = importlib.import_module("lore_lab.prompts.images").ImageRenderer
+        source = importlib.import_module("lore_lab.data.registry").load_source(context.config["data"])
+        return self.renderer(context.settings, tokenizer, kind, head=head, sight=model.config, draw=source.image)
 
 
 def instructions(context: StageContext) -> list[str] | None:

@@ -17,7 +17,7 @@ from lore_lab.evaluate.predict import Pair
 from lore_lab.evaluate.rules import Book, with_open_grades
 from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.common import Pairs, instructions
+from lore_lab.stages.functions.common import Pairs
 from lore_lab.stages.functions.validation import validation_pairs
 from lore_lab.stages.store import write_json
 from lore_lab.train.common import load_policy, prepare, stage_seed
@@ -28,7 +28,7 @@ def run(context: StageContext) -> dict[str, Any]:
     prepare(settings.compute.device, settings.compute.threads)
     bench = Pairs.read(context.inputs["bench"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
-    renderer, layout = bench.renderer(settings, tokenizer, head=instructions(context)), bench.layout(settings)
+    renderer, layout = bench.seeing_renderer(context, tokenizer, model), bench.layout(settings)
     position: Counter[str] = Counter()
     pairs = []
     for subset, example in bench.rows:

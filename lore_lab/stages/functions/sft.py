@@ -17,7 +17,7 @@ def run(context: StageContext) -> dict[str, Any]:
     prepare(settings.compute.device, settings.compute.threads)
     pairs = Pairs.read(context.inputs["data"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
-    renderer, layout = pairs.renderer(settings, tokenizer), pairs.layout(settings)
+    renderer, layout = pairs.seeing_renderer(context, tokenizer, model), pairs.layout(settings)
     recipe = build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"])
     # Wording is drawn per example, from the run seed: another seed is another phrasing of the same reasoning.
     generator = random.Random(stage_seed(settings.seed, "wording"))
