@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from lore_lab.analysis.load import find_arm
+from lore_lab.analysis.load import MODEL_STAGES, find_arm
 from lore_lab.analysis.stats import Estimate, Pairs, holm, paired_differences, probability_of_improvement, t_interval, t_test
 
 MAIN_METRICS = ("macro_f1", "ndcg@10", "acc@4", "acc@2", "pass@1", "pass@k", "invalid_rate", "optimistic_error_share")
@@ -18,7 +18,8 @@ MAIN_METRICS = ("macro_f1", "ndcg@10", "acc@4", "acc@2", "pass@1", "pass@k", "in
 def main_metrics(names: Iterable[Hashable]) -> dict[str, str]:
     """Short name -> metric column, for the main metrics that were measured."""
     columns = list(names)
-    return named_metrics(columns, MAIN_METRICS) | ({"sft macro_f1": "sft_eval/macro_f1"} if "sft_eval/macro_f1" in columns else {})
+    earlier = {f"{stage} macro_f1": column for stage in MODEL_STAGES if (column := f"{stage}_eval/macro_f1") in columns}
+    return named_metrics(columns, MAIN_METRICS) | earlier
 
 
 def named_metrics(names: Iterable[Hashable], wanted: Iterable[str]) -> dict[str, str]:

@@ -19,3 +19,8 @@ class CotConfig:
     rules: bool = setting("progressive: say which rules fire", source="LORE 4.1, in outline")
     mistake_rate: float = setting("naive: share of steps that are wrong on the way to the right grade", source="assumed", ge=0, le=1)
     value_rate: float = setting("progressive: share of path steps that name what was found", ge=0, le=1)
+    parts: list[str] = setting(
+        "multi: a target is written by one of these, in equal shares",
+        source="LREF 3.2, in outline",
+        choices=("expert", "rules", "reflection"),
+    )

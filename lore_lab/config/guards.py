@@ -25,6 +25,18 @@ RULES: tuple[InertRule, ...] = (
     InertRule("rl off", ("rl.*", "rl/*", "reward", "reward.*", "curriculum", "curriculum.*"), lambda c: not c.rl.enabled,
               "the rl stage is off", "take rl=grpo"),
     InertRule("sft off", ("sft.*", "cot", "cot.*"), lambda c: not c.sft.enabled, "the sft stage is off", "take sft=default"),
+    InertRule("selection off", ("selection.*",), lambda c: not c.selection.enabled, "selection=off keeps every pair", "take selection=im_ci_ms"),
+    InertRule("sign of no filter", ("selection.ms",), lambda c: "ms" not in c.selection.filters,
+              "selection.filters does not hold ms", "take selection=im_ci_ms"),
+    InertRule("judges of no filter", ("selection.judge.*",), lambda c: not c.selection.filters,
+              "selection.filters is empty, so no judge is trained", "take selection=im, im_ci or im_ci_ms"),
+    InertRule("warm-up of judges, constant schedule", ("selection.judge.warmup_steps",), lambda c: c.selection.judge.lr_scheduler_type == "constant",
+              "a constant schedule has no warm-up", "take selection.judge.lr_scheduler_type=constant_with_warmup"),
+    InertRule("dpo off", ("dpo.*",), lambda c: not c.dpo.enabled, "the dpo stage is off", "take dpo=default"),
+    InertRule("origin of dpo's pairs, nothing selected", ("dpo.pairs_from",), lambda c: not c.selection.enabled,
+              "selection=off: all pairs are the selected ones", "take selection=im_ci_ms"),
+    InertRule("warm-up of dpo, constant schedule", ("dpo.warmup_steps",), lambda c: c.dpo.lr_scheduler_type == "constant",
+              "a constant schedule has no warm-up", "take dpo.lr_scheduler_type=constant_with_warmup"),
     InertRule("clip range, one update", ("rl.clip_low", "rl.clip_high", "rl.delta"), one_update,
               "every rollout feeds exactly one optimizer step, so the ratio is 1 and is never clipped", UPDATE_MORE),
     InertRule("sequence ratio, one update", ("rl.importance_sampling_level",), one_update,
@@ -41,6 +53,8 @@ RULES: tuple[InertRule, ...] = (
               "format=label_only has no room for reasoning", "take format=reason_first or format=answer_first"),
     InertRule("settings of no cot", ("cot.*",), lambda c: c.cot.name == "none",
               "cot=none writes no reasoning", "take another cot, or drop the setting"),
+    InertRule("parts of one recipe", ("cot.parts",), lambda c: c.cot.name != "multi",
+              "only cot=multi is made of parts", "take cot=multi"),
     InertRule("samples without sampled pairs", ("eval.samples", "eval.temperature"), lambda c: c.eval.sampled_size == 0,
               "eval.sampled_size=0 samples no pair", "raise eval.sampled_size"),
     InertRule("pretraining off", ("model.pretrain.*",), lambda c: c.model.pretrain.max_steps == 0,
@@ -71,6 +85,13 @@ RULES: tuple[InertRule, ...] = (
               "eval.decode=first_token generates nothing", "take eval.decode=generate"),
     *inert_rules(),
 )  # fmt: skip
+
+
+_SWITCHES = {
+    ("rl off", "rl.enabled"), ("sft off", "sft.enabled"), ("dpo off", "dpo.enabled"), ("selection off", "selection.enabled"),
+    ("deploy off", "deploy.enabled"),
+    ("pretraining off", "model.pretrain.max_steps"),
+}  # fmt: skip
 
 
 def inert(config: Config, touched: Iterable[str]) -> list[str]:

@@ -140,6 +140,56 @@ class SftConfig(OfflineConfig):
 
 
 @dataclass
+class JudgeConfig(OfflineConfig):
+    """The label-only judges LREF selects with: fine-tuned from the base model with a budget of their own. All of it assumed."""
+
+    pairs: int = setting("training pairs each model of a judge sees at most", ge=1, source="assumed")
+    folds: int = setting(
+        "parts the queries are divided into; a part is judged by a model that was trained on the others. 1: one model judges what it was trained on",
+        ge=1,
+        le=10,
+        source="assumed",
+    )
+
+
+@dataclass
+class SelectionConfig:
+    """Which training pairs SFT and RL see (group `selection`): LREF's data selection (2503.09223, secondary notes)."""
+
+    enabled: bool = setting("false: all of them")
+    filters: list[str] = setting(
+        "a pair stays that passes all of these, L its observed label: im: IM(x) != L; ci: CI(x) = L; ms: see `ms`",
+        choices=("im", "ci", "ms"),
+    )
+    ms: str = setting("sign of the filter ms: MS(x) != L | MS(x) = L; sources disagree", choices=("differs", "agrees"), source="assumed")
+    share: float = setting("of all pairs, at most this share stays, drawn among those that pass; 1: all that pass", gt=0, le=1)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+
+
+@dataclass
+class DpoConfig(OfflineConfig):
+    """DPO against optimistic answers (group `dpo`; LREF 2503.09223, secondary notes). Pairs come from the policy's own beams."""
+
+    enabled: bool = setting("false: no such stage")
+    examples: int = setting(
+        "training pairs the policy answers when its errors are looked for, at most: the first ones", ge=1, source="assumed"
+    )
+    pairs_from: str = setting("training pairs: all, or those that `selection` left", choices=("all", "selected"), source="assumed")
+    errors: str = setting(
+        "which errors make a pair: labels too high, or every wrong one", choices=("optimistic", "all"), source="2503.09223"
+    )
+    beams: int = setting("beam in which the right label is looked for (LREF's k, not known)", ge=2, source="assumed")
+    max_completion_length: int = setting("tokens a completion", ge=1)
+    beta: float = setting("strength of the pull to the reference", gt=0, source="assumed")
+    loss_type: str = setting("TRL's name", choices=("sigmoid", "hinge", "ipo"), source="assumed")
+    sft_weight: float = setting(
+        "weight of the cross-entropy on chosen completions; 0 is off. LREF's alpha is 0.65; that it means this is assumed",
+        ge=0,
+        source="2503.09223",
+    )
+
+
+@dataclass
 class RlConfig(OptimizerConfig):
     """Group-relative policy optimisation (group `rl`); names and meanings are TRL 1.16's GRPOConfig where it has them."""
 
@@ -332,7 +382,12 @@ class EvalConfig:
     batch_size: int = setting("completions decoded at once", ge=1)
     resamples: int = setting("bootstrap resamples over pairs for 95 % intervals", ge=100)
     stages: list[str] = setting(
-        "policies evaluated: the final one always is; these add what later stages started from", choices=("sft", "rl")
+        "policies evaluated: the final one always is; these add what later stages started from", choices=("sft", "dpo", "rl")
+    )
+    beams: int = setting("width of a beam search over every pair: where the right label stands; 0 is off", ge=0)
+    prior_correction: bool = setting(
+        "the greedy label is replaced by argmax p(label) / prior(label), the prior being the observed labels' shares among the pairs trained on",
+        source="Menon et al. 2007.07314, tau = 1",
     )
     baselines: list[str] = setting("judges without a language model, measured beside the policies", choices=("majority", "tfidf", "bm25"))
     baseline_pairs: int = setting("training pairs a baseline is fitted on: the first so many", ge=1)
@@ -401,7 +456,9 @@ class Config:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     format: FormatConfig = field(default_factory=FormatConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     sft: SftConfig = field(default_factory=SftConfig)
+    dpo: DpoConfig = field(default_factory=DpoConfig)
     rl: RlConfig = field(default_factory=RlConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)

@@ -36,7 +36,13 @@ def _evaluated_formats(config: Config) -> set[str]:
 
 def _shows_no_images(config: Config) -> bool:
     """Whether a stage is on that would ask a model that sees without showing it anything."""
-    return config.rl.enabled or config.distill.enabled or config.deploy.enabled or config.instructions.name != "written"
+    sections = (config.selection, config.dpo, config.rl, config.distill, config.deploy)
+    return any(section.enabled for section in sections) or config.instructions.name != "written"
+
+
+def _longest_completion(config: Config) -> int:
+    dpo = config.dpo.max_completion_length if config.dpo.enabled else 0
+    return max(config.rl.max_completion_length, config.eval.max_completion_length, dpo)
 
 
 #: (is it wrong?, message with the config's fields as format arguments)
@@ -53,7 +59,7 @@ _VISION: tuple[Condition, ...] = (
     ),
     (
         lambda c: c.model.vision.enabled and _shows_no_images(c),
-        "model.vision: only SFT and evaluation show images; take rl=off, and leave distill, instructions and deploy off",
+        "model.vision: only SFT and evaluation show images; take rl=off, and leave selection, dpo, distill, instructions and deploy off",
     ),
     (
         lambda c: c.model.vision.enabled and c.model.path is not None,
@@ -96,10 +102,21 @@ _CROSS_FIELD: tuple[Condition, ...] = (
     (lambda c: not c.sft.enabled and not c.rl.enabled, "sft and rl are both off: nothing would be trained; take sft=default or rl=grpo"),
     (
         lambda c: any(not getattr(c, stage).enabled for stage in c.eval.stages),
-        "eval.stages={eval.stages} names a stage that is off; leave it out (eval.stages=[]), or take sft=default, rl=grpo",
+        "eval.stages={eval.stages} names a stage that is off; leave it out (eval.stages=[]), or take sft=default, dpo=default, rl=grpo",
     ),
+    (lambda c: c.dpo.enabled and not c.sft.enabled, "dpo corrects the errors of a policy that answers, and sft is off; take sft=default"),
     (
-        lambda c: c.prompt.max_tokens + max(c.rl.max_completion_length, c.eval.max_completion_length) > c.model.max_position_embeddings,
+        lambda c: c.selection.enabled and not c.selection.filters and c.selection.share == 1,
+        "selection without filters and with selection.share=1 keeps every pair; take selection=off, or a share below 1",
+    ),
+    (lambda c: len(set(c.selection.filters)) < len(c.selection.filters), "selection.filters={selection.filters} names a filter twice"),
+    (
+        lambda c: c.cot.name == "multi" and (len(c.cot.parts) < 2 or len(set(c.cot.parts)) < len(c.cot.parts)),
+        "cot.parts={cot.parts}: at least two recipes, each once; one alone is cot=expert, rules or reflection",
+    ),
+    (lambda c: c.eval.beams == 1, "eval.beams=1 is the greedy answer again; take 0, or at least 2"),
+    (
+        lambda c: c.prompt.max_tokens + _longest_completion(c) > c.model.max_position_embeddings,
         "prompt.max_tokens={prompt.max_tokens} plus the longest completion exceeds model.max_position_embeddings={model.max_position_embeddings}",
     ),
     (

@@ -140,9 +140,9 @@ def _group(rows: pd.DataFrame, grades: int, relevant_from: int, resamples: int, 
     table = confusion(greedy["gold"].to_numpy(), greedy["predicted"].to_numpy(), grades)
     values = {name: float(value) for name, value in from_confusion(table, relevant_from).items()}
     bounds = interval(table, relevant_from, resamples, seed)
-    sampled = rows[rows["mode"] == "sampled"]
+    sampled, beams = rows[rows["mode"] == "sampled"], rows[rows["mode"] == "beam"]
     ranking = _ranking(greedy, relevant_from)
-    measures = _lengths(greedy) | _sampled(sampled) | _surprise(greedy, grades) | violations(greedy, grades) | ranking
+    measures = _lengths(greedy) | _sampled(sampled) | _beams(beams) | _surprise(greedy, grades) | violations(greedy, grades) | ranking
     for name, measured in measures.items():
         values[name], bounds[name] = float(measured.mean()), mean_interval(measured, resamples, seed)
     if "score" in greedy:
@@ -196,3 +196,22 @@ def _sampled(sampled: pd.DataFrame) -> dict[str, np.ndarray]:
         "sampled_invalid_rate": 1.0 - pairs["predicted"].agg(lambda predicted: (predicted != INVALID).mean()).to_numpy(),
         "distinct_labels": valid.groupby(sampled["example_id"], sort=True).nunique().to_numpy().astype(float),
     }
+
+
+def _beams(beams: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Where the right label stands among the different labels of a pair's beam, the most probable completion of each counted.
+
+    label_in_beam: one a pair, whether it is there. label_rank: one a pair that has it, 1 is first. optimistic_second_beam: one an error of the
+    beam's first label that is too high, whether the right label is the second. Invalid completions have no label.
+    """
+    found, ranks, second = list[float](), list[float](), list[float]()
+    for _, own in beams.sort_values("sample", kind="stable").groupby("example_id", sort=True):
+        labels = list(dict.fromkeys(label for label in own["predicted"] if label != INVALID))
+        gold = own["gold"].iloc[0]
+        found.append(gold in labels)
+        if gold in labels:
+            ranks.append(labels.index(gold) + 1)
+        if labels and labels[0] > gold:
+            second.append(labels[1:2] == [gold])
+    values = {"label_in_beam": found, "label_rank": ranks, "optimistic_second_beam": second}
+    return {name: np.array(own, dtype=float) for name, own in values.items() if own}

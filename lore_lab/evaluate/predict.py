@@ -57,6 +57,30 @@ def predict(
     return table.sort_values(["mode", "subset", "example_id", "sample"], kind="stable", ignore_index=True)
 
 
+def beam_answers(
+    pairs: Sequence[Pair],
+    engine: Engine,
+    tokenizer: Any,
+    ends: Sequence[int],
+    layout: ResponseFormat,
+    width: int,
+    max_tokens: int,
+    batch_size: int,
+    report: Callable[[int, int, str], None],
+) -> pd.DataFrame:
+    """Rows as those of `predict`, of mode "beam": `width` a pair, `sample` 0 the most probable completion. batch_size: completions at once."""
+    work = sorted(pairs, key=lambda pair: len(pair.prompt))
+    rows: list[dict[str, Any]] = []
+    step = max(1, batch_size // width)
+    for start in range(0, len(work), step):
+        batch = work[start : start + step]
+        beams = engine.beams([pair.prompt for pair in batch], width, max_tokens)
+        for pair, beam in zip(batch, beams, strict=True):
+            rows += [answer_row(pair, "beam", place, ids, tokenizer, ends, layout) for place, ids in enumerate(beam)]
+        report(start + len(batch), len(work), "beams")
+    return pd.DataFrame(rows).sort_values(["subset", "example_id", "sample"], kind="stable", ignore_index=True)
+
+
 def answer_row(
     pair: Pair, mode: str, sample: int, ids: list[int], tokenizer: Any, ends: Sequence[int], layout: ResponseFormat
 ) -> dict[str, Any]:

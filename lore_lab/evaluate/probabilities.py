@@ -85,3 +85,20 @@ def label_choices(before: str, tokenizer: Any, layout: ResponseFormat) -> tuple[
     ids = [list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)) for text in texts]
     shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*ids, strict=False)))
     return ids[0][:shared], [own[shared:] for own in ids]
+
+
+def label_prior(labels: Sequence[int], grades: int) -> np.ndarray:
+    """(grades,) share of each label among `labels`, one of each added, so that a label nobody gave does not win every pair."""
+    counts = np.bincount(np.asarray(labels, dtype=int), minlength=grades) + 1
+    shares: np.ndarray = counts / counts.sum()
+    return shares
+
+
+def prior_corrected(table: pd.DataFrame, prior: np.ndarray) -> pd.DataFrame:
+    """`table` of `with_probabilities` whose greedy labels are argmax p(label) / prior(label) (Menon et al. 2007.07314, tau = 1); what the
+    completions say is kept in the column `answered`. Invalid answers stay invalid: a correction is no repair."""
+    rows = (table["scored"] & (table["predicted"] != INVALID)).to_numpy()
+    probabilities = table.loc[rows, [f"{PROBABILITY}{grade + 1}" for grade in range(len(prior))]].to_numpy()
+    predicted = table["predicted"].to_numpy().copy()
+    predicted[rows] = (probabilities / prior).argmax(axis=1)
+    return table.assign(predicted=predicted, answered=table["predicted"])

@@ -38,6 +38,10 @@ class Engine(Protocol):
         """The same, and the log-probability (nats) of every token at the sampling temperature, before top_k and top_p cut anything."""
         ...
 
+    def beams(self, prompts: Sequence[Sequence[int]], width: int, max_tokens: int) -> list[list[list[int]]]:
+        """The `width` completions of a beam search a prompt, the most probable first; cut and ended as those of `generate`."""
+        ...
+
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         """Log-probability (nats, temperature 1) of each of a prompt's choices to come next; a choice has a token at least."""
         ...
@@ -81,6 +85,19 @@ class TransformersEngine:
 
     def sample(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> tuple[list[list[int]], list[list[float]]]:
         return self._draw(prompts, sampling, sampling.temperature or 1.0)
+
+    @torch.no_grad()
+    def beams(self, prompts: Sequence[Sequence[int]], width: int, max_tokens: int) -> list[list[list[int]]]:
+        ids, mask, images = self._inputs(prompts)
+        # Without a length penalty the order is that of the completions' own probabilities.
+        config = GenerationConfig(
+            max_new_tokens=max_tokens, pad_token_id=self.pad_id, eos_token_id=list(self.end_ids), do_sample=False, num_beams=width,
+            num_return_sequences=width, length_penalty=0.0, early_stopping=False,
+        )  # fmt: skip
+        with self._evaluating(), self._own_settings_off():
+            output: Any = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **images)
+        rows = [self._cut(row) for row in output[:, ids.shape[1] :].tolist()]
+        return [rows[start : start + width] for start in range(0, len(rows), width)]
 
     @torch.no_grad()
     def _draw(

@@ -21,9 +21,9 @@ from lore_lab.train.sections import module_of, sections
 _TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl", "datasets", "numpy", "peft")
 #: of `compute`, what a stage of one process leaves out
 _RANKS = ("compute.processes", "compute.distributed", "compute.sharding")
-_RANKING_LIBRARIES = ("ir-measures", "pytrec_eval-terrier")
 #: trained on labels of the training pairs, in this order, each where it is on; eval.stages may name them
-TRAINED = ("sft", "rl")
+TRAINED = ("sft", "dpo", "rl")
+_RANKING_LIBRARIES = ("ir-measures", "pytrec_eval-terrier")
 #: what decides the tiers' answers; thresholds and traffic only weigh them
 _TIERS = tuple(f"deploy.{name}" for name in ("judged", "candidates", "distill_pairs", "ranker_bits", "ranker_penalty", "timed"))
 #: stages whose artifacts make a point complete: what it says of its policies, and what that is worth
@@ -83,6 +83,13 @@ def _image_keys(config: Config) -> tuple[str, ...]:
     return ("data",) if config.features.image else ()
 
 
+def _judge(name: str) -> StageSpec:
+    """A judge of LREF's data selection: a kind of stage each, so that arms with other filters share it."""
+    return StageSpec(
+        f"lore_lab.stages.functions.judge:{name}", ("selection.judge", "prompt", "features", "seed", "compute"), _TRAINING_LIBRARIES
+    )
+
+
 SPECS: dict[str, StageSpec] = {
     "data": StageSpec("lore_lab.stages.functions.data:train", ("data",), ("numpy", "pyarrow", "pandas"), modules=_source_modules),
     "bench": StageSpec(
@@ -106,6 +113,14 @@ SPECS: dict[str, StageSpec] = {
         without=("data.size",),
         modules=_source_modules,
     ),
+    "judge_im": _judge("im"),
+    "judge_ci": _judge("ci"),
+    "judge_ms": _judge("ms"),
+    "select": StageSpec(
+        "lore_lab.stages.functions.select:run",
+        ("selection.filters", "selection.ms", "selection.share", "seed"),
+        ("numpy", "pyarrow", "pandas"),
+    ),
     "sft": StageSpec(
         "lore_lab.stages.functions.sft:run",
         ("sft", "prompt", "features", "format", "cot", "seed", "compute"),
@@ -113,6 +128,12 @@ SPECS: dict[str, StageSpec] = {
         modules=lambda config: (*_cot_modules(config), *_image_modules(config)),
         more=_image_keys,
         ranks=True,
+    ),
+    "dpo": StageSpec(
+        "lore_lab.stages.functions.dpo:run",
+        ("dpo", "prompt", "features", "format", "seed", "compute"),
+        _TRAINING_LIBRARIES,
+        without=("dpo.pairs_from",),
     ),
     "rl": StageSpec(
         "lore_lab.stages.functions.rl:run",
@@ -252,14 +273,16 @@ def build(config: Config) -> dict[str, Node]:
     add("leaks", "leaks", data="data", bench="bench")
     if config.eval.baselines:
         add("baseline", "baseline", data="data", bench="bench")
+    selected = _select(config, add) if config.selection.enabled else "data"
+    origins = {"sft": selected, "dpo": "data" if config.dpo.pairs_from == "all" else selected, "rl": selected}
     trained = [stage for stage in TRAINED if getattr(config, stage).enabled]
     words: dict[str, str] = {}  #: where the lines before the query come from, where not from the lab itself
     asked: dict[str, dict[str, str]] = {}  #: trained policy -> what it is evaluated with
     for stage in trained:
         measured = {}
         if stage == "rl" and config.curriculum.difficulty == "measured":
-            measured["difficulty"] = add("difficulty", "difficulty", data="data", policy=policy, **words)
-        policy = add(stage, stage, gate="leaks", data="data", policy=policy, **measured, **words)
+            measured["difficulty"] = add("difficulty", "difficulty", data=selected, policy=policy, **words)
+        policy = add(stage, stage, gate="leaks", data=origins[stage], policy=policy, **measured, **words)
         asked[stage] = {"policy": policy, **words}
         if stage == "sft":
             words = _evolve(config, add)
@@ -272,16 +295,27 @@ def build(config: Config) -> dict[str, Node]:
     if config.deploy.enabled:
         add("tiers", "tiers", layout=layout, data="data", policy=last["policy"])
         add("deploy", "deploy", tiers="tiers")
+    prior = {"data": selected} if config.eval.prior_correction else {}
     for stage in trained:
         if stage in config.eval.stages and asked[stage] != last:
-            add(f"{stage}_eval", "eval", bench="bench", **asked[stage])
-    add("eval", "eval", layout=layout, bench="bench", **last)
+            add(f"{stage}_eval", "eval", bench="bench", **asked[stage], **prior)
+    add("eval", "eval", layout=layout, bench="bench", **last, **prior)
     return nodes
 
 
 def _evolve(config: Config, add: Callable[..., str]) -> dict[str, str]:
     """The input by which later stages read the evolved instructions; none where they are as written."""
     return {"instructions": add("evolve", "evolve", data="data", policy="sft")} if config.instructions.name == "evolved" else {}
+
+
+def _select(config: Config, add: Callable[..., str]) -> str:
+    """Role of the stage that gives the selected pairs. MS learns from what IM takes a pair for."""
+    judges: dict[str, str] = {}
+    for name in ("im", "ci", "ms"):
+        if name in config.selection.filters or (name == "im" and "ms" in config.selection.filters):
+            more = {"im": "judge_im"} if name == "ms" else {}
+            judges[name] = add(f"judge_{name}", f"judge_{name}", gate="leaks", data="data", policy="base", **more)
+    return add("select", "select", data="data", **{name: judges[name] for name in config.selection.filters})
 
 
 def point_key(nodes: Mapping[str, Node]) -> str:

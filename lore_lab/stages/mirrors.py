@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
 
+from lore_lab.stages.graph import TRAINED
 from lore_lab.stages.records import Point, PointRecord
 from lore_lab.stages.store import Store
 from lore_lab.tracking.wandb_mirror import follow
@@ -41,9 +42,7 @@ class Mirrors:
             "root": str(self._store.root),
             "config": record.content["config"] | {"overrides": list(point.overrides)},
             "stages": [
-                (node.stage, node.key)
-                for node in point.nodes.values()
-                if node.stage in ("base", "vision", "sft", "rl", "student", "distill")
+                (node.stage, node.key) for node in point.nodes.values() if node.stage in ("base", "vision", *TRAINED, "student", "distill")
             ],
         }
         receiver, sender = self._context.Pipe(duplex=False)

@@ -10,6 +10,7 @@ import pandas
 import torch
 import transformers
 import trl
+import trl.trainer.dpo_trainer
 import trl.trainer.grpo_trainer
 import trl.trainer.sft_trainer
 

@@ -189,7 +189,30 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ("deploy=tiers deploy.top=7", "deploy.top=7 is above deploy.candidates=6: no request shows so many items"),
     ("deploy=tiers deploy.hot_from=3", "deploy.medium_from=4 is above deploy.hot_from=3: the ranker would answer no query"),
     ("rl=off sft=off eval.stages=[]", "sft and rl are both off: nothing would be trained; take sft=default or rl=grpo"),
-    ("sft=off", "eval.stages=['sft'] names a stage that is off; leave it out (eval.stages=[]), or take sft=default, rl=grpo"),
+    (
+        "sft=off",
+        "eval.stages=['sft'] names a stage that is off; leave it out (eval.stages=[]), or take sft=default, dpo=default, rl=grpo",
+    ),
+    (
+        "eval.stages=[sft,dpo]",
+        "eval.stages=['sft', 'dpo'] names a stage that is off; leave it out (eval.stages=[]), or take sft=default, dpo=default, rl=grpo",
+    ),
+    ("sft=off eval.stages=[] dpo=default", "dpo corrects the errors of a policy that answers, and sft is off; take sft=default"),
+    (
+        "selection=random selection.share=1",
+        "selection without filters and with selection.share=1 keeps every pair; take selection=off, or a share below 1",
+    ),
+    ("selection=im selection.filters=[im,im]", "selection.filters=['im', 'im'] names a filter twice"),
+    ("cot=multi cot.parts=[rules]", "cot.parts=['rules']: at least two recipes, each once; one alone is cot=expert, rules or reflection"),
+    (
+        "cot=multi cot.parts=[rules,rules]",
+        "cot.parts=['rules', 'rules']: at least two recipes, each once; one alone is cot=expert, rules or reflection",
+    ),
+    ("eval.beams=1", "eval.beams=1 is the greedy answer again; take 0, or at least 2"),
+    (
+        "dpo=default dpo.max_completion_length=1000",
+        "prompt.max_tokens=64 plus the longest completion exceeds model.max_position_embeddings=1024",
+    ),
     ("prompt.max_tokens=1000", "prompt.max_tokens=1000 plus the longest completion exceeds model.max_position_embeddings=1024"),
     ("eval.sampled_size=300", "eval.sampled_size=300 is above eval.size=200"),
     ("cot=none", "format=reason_first needs reasoning in the targets, cot=none writes none; take format=label_only or another cot"),
@@ -233,11 +256,11 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     (
         "features=image model=embedded_vlm",
-        "model.vision: only SFT and evaluation show images; take rl=off, and leave distill, instructions and deploy off",
+        "model.vision: only SFT and evaluation show images; take rl=off, and leave selection, dpo, distill, instructions and deploy off",
     ),
     (
         "features=image model=embedded_vlm rl=off deploy.enabled=true",
-        "model.vision: only SFT and evaluation show images; take rl=off, and leave distill, instructions and deploy off",
+        "model.vision: only SFT and evaluation show images; take rl=off, and leave selection, dpo, distill, instructions and deploy off",
     ),
     (
         "features=image model=embedded_vlm rl=off model.path=./weights",
@@ -300,6 +323,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "distill.student.num_attention_heads=3 must divide distill.student.hidden_size=64 and be a multiple of "
         "distill.student.num_key_value_heads=1",
     ),
+    ("eval.stages=[base]", "eval.stages='base' is not one of 'sft', 'dpo', 'rl'"),
 ]
 
 
@@ -334,6 +358,10 @@ def test_every_cross_field_rule_has_a_contradiction_above(compose: Compose) -> N
         "distill=explanation",
         "distill=label format=label_only cot=none",
         "features=image model=embedded_vlm rl=off",
+        "eval.stages=[sft,rl]",
+        "eval.beams=2",
+        "dpo.max_completion_length=1000",
+        "selection=im selection.share=1",
     ],
 )
 def test_the_edge_of_a_rule_is_allowed(compose: Compose, command: str) -> None:

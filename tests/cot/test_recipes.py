@@ -85,6 +85,29 @@ def test_each_switch_takes_its_section_away() -> None:
         assert section not in without
 
 
+def test_multi_is_written_by_its_parts_in_equal_shares_and_by_no_other() -> None:
+    """Told apart by how each part begins, whatever the example."""
+    starts = {"expert": "category: ", "rules": "product rule: "}
+
+    def writers(name: str, **changes: object) -> list[str]:
+        made, rng = recipe(name, **changes), random.Random(0)
+        texts = [made.reasoning(example, rng) for example in EXAMPLES]
+        return [next((part for part, start in starts.items() if text.startswith(start)), "reflection") for text in texts]
+
+    for found, parts in (
+        (writers("multi"), {"expert", "rules", "reflection"}),
+        (writers("multi", parts=["expert", "rules"]), {"expert", "rules"}),
+        (writers("multi", parts=["reflection", "rules"]), {"rules", "reflection"}),
+    ):
+        assert set(found) == parts
+        assert all(abs(found.count(part) / len(found) - 1 / len(parts)) < 0.1 for part in parts)
+
+
+def test_the_step_between_expert_and_multi_leaves_reflection_out() -> None:
+    content = yaml.safe_load((Path(ROOT) / "conf/cot/expert_rules.yaml").read_text())
+    assert content == {"defaults": ["multi"], "parts": ["expert", "rules"]}
+
+
 def test_the_naive_teacher_errs_at_its_rate() -> None:
     unsure = ("cannot tell", "keeps silent", "nobody says")
     known = [e for e in EXAMPLES if e.facts and all(match.verdict == "match" for match in e.facts.matches)]

@@ -196,3 +196,41 @@ def test_balanced_is_the_subsets_that_hold_every_grade_equally_often() -> None:
     assert (found["balanced/pairs"], found["balanced/acc@4"], found["wild/acc@4"]) == (8, 0.25, 0.75)
     for table in (even, wild):  # nothing beside them, or nothing balanced: the name would say nothing new, or nothing true
         assert not any(name.startswith("balanced/") for name in summarise(pd.DataFrame(table), 4, 2, 100, 0))
+
+
+def beam_rows(*beams: tuple[int, list[int]]) -> pd.DataFrame:
+    """(gold, labels of the beam) of pairs, each answered greedily by gold."""
+    rows = [(f"e{n}", "greedy", 0, gold, gold) for n, (gold, _) in enumerate(beams)]
+    rows += [(f"e{n}", "beam", place, gold, label) for n, (gold, labels) in enumerate(beams) for place, label in enumerate(labels)]
+    table = pd.DataFrame(rows, columns=["example_id", "mode", "sample", "gold", "predicted"])
+    return table.assign(subset="general", frequency="head").sample(frac=1, random_state=0)
+
+
+def test_where_the_right_label_stands_in_the_beam() -> None:
+    found = summarise(
+        beam_rows(
+            (1, [1, 2, 3, 0]),  # right at once
+            (1, [2, 2, INVALID, 1]),  # too high; the second different label, in the fourth completion
+            (0, [3, 2, 0, 1]),  # too high; third
+            (1, [3, 3, 3, 3]),  # too high; nowhere
+            (3, [INVALID, 0, 3, 1]),  # too low; second
+            (2, [INVALID] * 4),  # nothing valid
+        ),
+        4,
+        2,
+        100,
+        0,
+    )
+    assert found["label_in_beam"] == pytest.approx(4 / 6)
+    assert found["label_rank"] == pytest.approx((1 + 2 + 3 + 2) / 4)
+    assert found["optimistic_second_beam"] == pytest.approx(1 / 3)
+    assert found["general/optimistic_second_beam"] == found["head/optimistic_second_beam"] == found["optimistic_second_beam"]
+    assert found["acc@4"] == 1, "beams are no answers of their own"
+    assert found["label_rank/low"] <= found["label_rank"] <= found["label_rank/high"]
+
+
+def test_without_an_optimistic_error_nothing_is_said_of_the_second_beam() -> None:
+    found = summarise(beam_rows((3, [3, 2]), (2, [1, 0])), 4, 2, 100, 0)
+    assert found["label_in_beam"] == 0.5
+    assert not any("optimistic_second_beam" in name for name in found)
+    assert not any("beam" in name for name in summarise(beam_rows((3, [])), 4, 2, 100, 0))

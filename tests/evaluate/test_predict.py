@@ -9,7 +9,7 @@ import pytest
 
 from lore_lab.data.example import Example
 from lore_lab.evaluate.metrics import INVALID
-from lore_lab.evaluate.predict import Pair, predict
+from lore_lab.evaluate.predict import Pair, beam_answers, predict
 from lore_lab.prompts.formats import response_format
 from lore_lab.prompts.reading import read_completion
 from lore_lab.rollout.engine import Sampling
@@ -104,3 +104,25 @@ def test_progress_ends_at_the_number_of_completions() -> None:
 def test_only_the_last_end_token_is_taken_off(ids: list[int], text: str, problem: str | None) -> None:
     found, parsed = read_completion(ids, Letters(), [END], LAYOUT)
     assert (found, parsed.problem) == (text, problem)
+
+
+class Fan(Parrot):
+    """Beams: the grade the prompt ends in, the next one, then something that is no answer."""
+
+    def beams(self, prompts: Sequence[Sequence[int]], width: int, max_tokens: int) -> list[list[list[int]]]:
+        self.batches.append((len(prompts) * width, -1.0))
+        texts = [[f"so\nanswer: {prompt[-1]}", f"so\nanswer: {prompt[-1] % 4 + 1}", "hm"][:width] for prompt in prompts]
+        return [[[*Letters().encode(text), END] for text in own] for own in texts]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_every_pair_gets_its_own_beam_in_order(batch_size: int) -> None:
+    engine = Fan()
+    found = beam_answers(pairs(), engine, Letters(), [END], LAYOUT, 3, 20, batch_size, lambda *_: None)  # type: ignore[arg-type]
+    assert set(found["mode"]) == {"beam"}
+    assert found["sample"].tolist() == [0, 1, 2] * 7
+    assert found["example_id"].tolist() == [f"general-{number}" for number in range(7) for _ in range(3)]
+    for _, own in found.groupby("example_id"):
+        gold = own["gold"].iloc[0]
+        assert own["predicted"].tolist() == [gold, (gold + 1) % 4, INVALID]
+    assert all(size <= max(3, batch_size) for size, _ in engine.batches)

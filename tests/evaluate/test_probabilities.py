@@ -12,7 +12,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
 from lore_lab.evaluate.metrics import INVALID
-from lore_lab.evaluate.probabilities import label_choices, with_probabilities
+from lore_lab.evaluate.probabilities import label_choices, label_prior, prior_corrected, with_probabilities
 from lore_lab.prompts.formats import response_format
 from lore_lab.rollout.engine import Sampling, TransformersEngine
 
@@ -136,3 +136,25 @@ def test_a_label_that_comes_first_has_a_place_whatever_the_completion_became() -
     found = with_probabilities(table(("hm", INVALID)), PROMPTS, engine, Pieces(), LABEL, 4, lambda *_: None)  # type: ignore[arg-type]
     assert found["scored"].tolist() == [True, False]
     assert engine.asked == [PROMPTS["e0"]]
+
+
+def test_the_prior_counts_labels_and_gives_none_the_share_zero() -> None:
+    assert label_prior([3, 3, 3, 1], 4).tolist() == [1 / 8, 2 / 8, 1 / 8, 4 / 8]
+    assert label_prior([0] * 96, 4).tolist() == [0.97, 0.01, 0.01, 0.01]
+
+
+def test_the_correction_takes_the_label_that_gains_most_over_its_prior() -> None:
+    """Worked out by hand: each row's probabilities over (0.4, 0.3, 0.2, 0.1); invalid, sampled and beam rows are left alone."""
+    rows = [
+        ("greedy", 0, True, 0.6, 0.3, 0.05, 0.05),  # 1.5, 1, .25, .5: stays
+        ("greedy", 0, True, 0.4, 0.35, 0.2, 0.05),  # 1, 1.17, 1, .5: becomes 1
+        ("greedy", 0, True, 0.5, 0.2, 0.1, 0.2),  # 1.25, .67, .5, 2: becomes 3
+        ("greedy", INVALID, True, 0.1, 0.2, 0.3, 0.4),
+        ("greedy", 2, False, 0.1, 0.2, 0.3, 0.4),
+        ("sampled", 2, False, *[float("nan")] * 4),
+    ]
+    given = pd.DataFrame(rows, columns=["mode", "predicted", "scored", *(f"probability/{label}" for label in range(1, 5))])
+    found = prior_corrected(given, np.array([0.4, 0.3, 0.2, 0.1]))
+    assert found["predicted"].tolist() == [0, 1, 3, INVALID, 2, 2]
+    assert found["answered"].tolist() == given["predicted"].tolist() == [0, 0, 0, INVALID, 2, 2]
+    assert (prior_corrected(given, np.full(4, 0.25))["predicted"][:3] == 0).all(), "an even prior corrects nothing"

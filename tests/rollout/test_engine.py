@@ -127,3 +127,40 @@ def test_windows_are_not_shared(model: Any) -> None:
         **model.config.to_dict() | {"use_sliding_window": True, "sliding_window": 2, "layer_types": ["sliding_attention"]}
     )
     assert not shareable(SimpleNamespace(config=config))
+
+
+def searched(model: Any, prompt: list[int], width: int, length: int, ends: tuple[int, ...]) -> list[tuple[float, list[int]]]:
+    """A beam search by its definition, one prompt without padding: (log-probability, completion), best first."""
+    running: list[tuple[float, list[int]]] = [(0.0, [])]
+    finished: list[tuple[float, list[int]]] = []
+    for _ in range(length):
+        grown = []
+        for score, ids in running:
+            with torch.no_grad():
+                steps = model(torch.tensor([prompt + ids])).logits[0, -1].double().log_softmax(-1).tolist()
+            grown += [(score + step, [*ids, token]) for token, step in enumerate(steps)]
+        # an end token among the best `width` finishes a completion; the search goes on with the best `width` of the others
+        grown.sort(key=lambda one: -one[0])
+        finished += [one for one in grown[:width] if one[1][-1] in ends]
+        running = [one for one in grown if one[1][-1] not in ends][:width]
+    return sorted([*finished, *running], key=lambda one: -one[0])[:width]
+
+
+@pytest.mark.parametrize("ends", [(299,), ENDS])
+def test_beams_are_the_most_probable_of_a_beam_search_best_first(model: Any, ends: tuple[int, ...]) -> None:
+    engine = TransformersEngine(model, 0, ends)
+    found = engine.beams(PROMPTS, 4, 3)
+    for prompt, beam in zip(PROMPTS, found, strict=True):
+        wanted = searched(model, prompt, 4, 3, ends)
+        scores = engine.score([prompt], [beam])[0]
+        assert scores == sorted(scores, reverse=True)
+        assert scores == pytest.approx([score for score, _ in wanted], abs=1e-4)
+        assert beam == [ids for _, ids in wanted]
+    assert found == [engine.beams([prompt], 4, 3)[0] for prompt in PROMPTS]
+
+
+def test_beams_of_one_token_are_the_likeliest_tokens(model: Any) -> None:
+    engine = TransformersEngine(model, 0, (299,))
+    for prompt, beam in zip(PROMPTS, engine.beams(PROMPTS, 5, 1), strict=True):
+        with torch.no_grad():
+            assert [ids[0] for ids in beam] == model(torch.tensor([prompt])).logits[0, -1].topk(5).indices.tolist()

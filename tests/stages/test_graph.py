@@ -102,11 +102,96 @@ def test_evaluating_fewer_policies_changes_none_of_the_evaluations(compose: Comp
     assert before["eval"].key == after["eval"].key
 
 
+LREF = ("selection=im_ci_ms", "dpo=default")
+
+
+def test_lref_selects_before_sft_and_prefers_before_rl(compose: Compose) -> None:
+    nodes = build(compose(*LREF, "eval.stages=[sft,dpo]"))
+    plain = chain(build(compose()))
+    assert chain(nodes) == plain | {
+        "judge_im": {"data": "data", "policy": "base"},
+        "judge_ci": {"data": "data", "policy": "base"},
+        "judge_ms": {"data": "data", "policy": "base", "im": "judge_im"},
+        "select": {"data": "data", "im": "judge_im", "ci": "judge_ci", "ms": "judge_ms"},
+        "sft": {"data": "select", "policy": "base"},
+        "dpo": {"data": "data", "policy": "sft"},
+        "dpo_eval": {"bench": "bench", "policy": "dpo"},
+        "rl": {"data": "select", "policy": "dpo"},
+    }
+    assert {role for role, node in nodes.items() if node.gate is nodes["leaks"]} == {"judge_im", "judge_ci", "judge_ms", "sft", "dpo", "rl"}
+
+
+@pytest.mark.parametrize(
+    ("words", "roles"),
+    [
+        (["selection=im"], {"judge_im", "select"}),
+        (["selection=im_ci"], {"judge_im", "judge_ci", "select"}),
+        (["selection=im", "selection.filters=[ms]"], {"judge_im", "judge_ms", "select"}),
+        (["selection=im", "selection.filters=[ci]"], {"judge_ci", "select"}),
+        (["selection=random"], {"select"}),
+        (["dpo=default"], {"dpo"}),
+    ],
+)
+def test_only_the_judges_that_are_asked_are_trained(compose: Compose, words: list[str], roles: set[str]) -> None:
+    assert set(build(compose(*words))) - set(build(compose())) == roles
+
+
+def test_without_rl_dpo_has_the_last_word_and_sft_is_evaluated_before_it(compose: Compose) -> None:
+    nodes = build(compose("rl=off", "dpo=default"))
+    assert nodes["eval"].inputs["policy"].role == "dpo"
+    assert nodes["sft_eval"].key == build(compose("rl=off"))["eval"].key
+
+
+def test_the_rungs_of_lref_share_what_they_have_in_common(compose: Compose) -> None:
+    rungs = [
+        build(compose(*words, "rl=off"))
+        for words in (
+            ["cot=none", "format=label_only", "selection=im"],
+            ["cot=none", "format=label_only", "selection=im_ci"],
+            ["cot=none", "format=label_only", "selection=im_ci_ms"],
+            ["cot=none", "format=label_only", "selection=im_ci_ms", "selection.ms=agrees"],
+            ["cot=expert", "selection=im_ci_ms"],
+            ["cot=expert", "selection=im_ci_ms", "dpo=default"],
+        )
+    ]
+    for role, count in {"judge_im": 1, "judge_ci": 1, "judge_ms": 1, "select": 4, "sft": 5, "dpo": 1}.items():
+        assert len({nodes[role].key for nodes in rungs if role in nodes}) == count, role
+
+
+@pytest.mark.parametrize(
+    ("override", "roles"),
+    [
+        ("selection.ms=agrees", {"select", "sft", "sft_eval", "rl", "eval"}),
+        ("selection.share=0.5", {"select", "sft", "sft_eval", "rl", "eval"}),
+        ("dpo.pairs_from=selected", {"dpo", "rl", "eval"}),
+        ("dpo.beta=0.5", {"dpo", "rl", "eval"}),
+        ("eval.beams=4", {"sft_eval", "eval"}),
+        ("eval.prior_correction=true", {"sft_eval", "eval"}),
+        ("format=answer_first", {"sft", "sft_eval", "dpo", "rl", "eval"}),
+    ],
+)
+def test_a_setting_of_lref_changes_the_stages_behind_it(compose: Compose, override: str, roles: set[str]) -> None:
+    before, after = build(compose(*LREF)), build(compose(*LREF, override))
+    assert changed(before, after) == roles | ({"dpo"} if "sft" in roles else set())
+
+
+def test_the_prior_is_that_of_the_pairs_trained_on(compose: Compose) -> None:
+    assert build(compose("eval.prior_correction=true"))["eval"].inputs["data"].role == "data"
+    nodes = build(compose("eval.prior_correction=true", *LREF))
+    assert nodes["eval"].inputs["data"].role == nodes["sft_eval"].inputs["data"].role == "select"
+
+
+def test_measured_difficulty_is_that_of_the_policy_rl_starts_from_on_the_pairs_it_sees(compose: Compose) -> None:
+    nodes = build(compose(*LREF, "curriculum=easy_to_hard", "curriculum.difficulty=measured"))
+    assert chain(nodes)["difficulty"] == {"data": "select", "policy": "dpo"}
+
+
 def test_inputs_come_before_their_users_and_the_final_evaluation_last(compose: Compose) -> None:
     roles = list(build(compose()))
     for position, node in enumerate(build(compose()).values()):
         assert all(roles.index(source.role) < position for source in node.inputs.values())
     assert roles[-1] == "eval"
+    assert list(build(compose(*LREF)))[-1] == "eval"
 
 
 def test_a_stage_holds_only_its_slice(compose: Compose) -> None:
@@ -209,7 +294,7 @@ def test_without_baselines_there_is_no_such_stage(compose: Compose) -> None:
     assert not changed(after, before)
 
 
-@pytest.mark.parametrize("stage", ["baseline", "deploy", "leaks", "data"])
+@pytest.mark.parametrize("stage", ["baseline", "deploy", "leaks", "data", "select"])
 def test_a_stage_without_a_model_loads_no_torch(stage: str) -> None:
     function = SPECS[stage].function.partition(":")[0]
     code = f"import sys, {function}; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"

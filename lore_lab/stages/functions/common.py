@@ -16,6 +16,7 @@ from lore_lab.stages.functions.data import EXAMPLES, SOURCE
 from lore_lab.stages.store import Artifact
 
 INSTRUCTIONS = "instructions.json"
+JUDGEMENTS = "judgements.parquet"  #: of a judge's artifact
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Pairs:
     def layout(self, settings: Any) -> ResponseFormat:
         return response_format(settings.format.name, self.grades)
 
-    def renderer(self, settings: Any, tokenizer: Any, kind: type[Renderer] = Renderer, **more: Any) -> Renderer:
-        reason_first = settings.format.name == "reason_first"
+    def renderer(self, settings: Any, tokenizer: Any, kind: type[Renderer] = Renderer, layout: str | None = None, **more: Any) -> Renderer:
+        """Prompts as `settings` has them. layout: name of the response format asked for, that of `settings.format` where it is None."""
+        reason_first = (layout or settings.format.name) == "reason_first"
         return kind(
             tokenizer, settings.features, settings.prompt, self.source["grades"], reason_first, list(self.source["rule_texts"].values()), **more
         )  # fmt: skip

@@ -13,7 +13,8 @@ from lore_lab.data.registry import load_source
 from lore_lab.evaluate.calibration import fit_temperature, tempered
 from lore_lab.evaluate.decode import DECODE, Policy
 from lore_lab.evaluate.metrics import CALIBRATED, PROBABILITY, summarise
-from lore_lab.evaluate.predict import Pair
+from lore_lab.evaluate.predict import Pair, beam_answers
+from lore_lab.evaluate.probabilities import label_prior, prior_corrected
 from lore_lab.evaluate.rules import Book, with_open_grades
 from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
@@ -47,9 +48,20 @@ def run(context: StageContext) -> dict[str, Any]:
         known = ask([Pair(example, "validation", renderer.ids(example), sampled=False) for example in unseen])
         table, temperature = calibrated(table, known, bench.grades)
         write_json(context.output / "temperature.json", {"temperature": temperature, "pairs": len(unseen)})
+    if settings.eval.beams:
+        beams = beam_answers(
+            pairs, engine, tokenizer, ends, layout, settings.eval.beams, settings.eval.max_completion_length, settings.eval.batch_size,
+            context.progress,
+        )  # fmt: skip
+        table = pd.concat([table, beams.assign(scored=False)], ignore_index=True)
+    changed = {}
+    if settings.eval.prior_correction:
+        trained_on = [example.label for _, example in Pairs.read(context.inputs["data"]).rows]
+        table = prior_corrected(table, label_prior(trained_on, bench.grades))
+        changed = {"corrected": float((table["predicted"] != table["answered"])[table["mode"] == "greedy"].mean())}
     table = with_open_grades(table, (pair.example for pair in pairs), _rule_book(context, pairs), bench.grades)
     table.to_parquet(context.output / "predictions.parquet", index=False)
-    metrics = summarise(table, bench.grades, bench.source["relevant_from"], settings.eval.resamples, seed)
+    metrics = changed | summarise(table, bench.grades, bench.source["relevant_from"], settings.eval.resamples, seed)
     metrics |= {"temperature": temperature} if settings.eval.calibrate else {}
     problems = table[table["mode"] == "greedy"]["problem"].value_counts().sort_index()
     return metrics | {f"invalid/{problem}": int(count) for problem, count in problems.items()} | renderer.report()
