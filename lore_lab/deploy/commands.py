@@ -212,7 +212,7 @@ def open_service(root: Path, record: dict[str, Any], policy: Path | None = None)
                 prompts[place] = renderer.ids(example)
             except PromptTooLong as error:
                 answers[place] = error
-        found = judge.answers(list(prompts.values())).probabilities if prompts else []
+        found: Any = judge.answers(list(prompts.values())).probabilities if prompts else []
         for place, own in zip(prompts, found, strict=True):
             answers[place] = None if np.isnan(own[0]) else own
         return answers
