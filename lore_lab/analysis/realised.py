@@ -197,7 +197,9 @@ def _same_predictions(runs: pd.DataFrame, root: Path) -> Iterable[Finding]:
     # Reading every completion of 1,000 points takes long; identical predictions have identical metrics: only those are compared.
     metrics = runs[[column for column in runs if str(column).startswith("eval/")]]
     suspects = runs[metrics.duplicated(keep=False)] if len(metrics.columns) else runs
-    marks = {p: (p, _predictions(root, stages)) for p, stages in zip(suspects["point"], suspects["stages"], strict=True)}
+    keys = {point: _evaluation(root, stages) for point, stages in zip(suspects["point"], suspects["stages"], strict=True)}
+    # Points that share the evaluation itself differ in another target (a deployment, the baselines): nothing to mark.
+    marks = {point: (key, _predictions(root, key)) for point, key in keys.items() if key}
     yield from _same(runs, marks, "predictions")
 
 
@@ -228,10 +230,14 @@ def _weights(root: Path, model: tuple[str, str]) -> Hashable:
     return frozenset((name, entry["sha256"]) for name, entry in files.items() if name.endswith(_WEIGHTS)) or None
 
 
-def _predictions(root: Path, stages: list[tuple[str, str]]) -> Hashable:
+def _evaluation(root: Path, stages: list[tuple[str, str]]) -> str | None:
+    """The key of the final policy's evaluation."""
     model = final_model(stages)
-    key = evaluation_of(root, stages, model[1]) if model else None
-    table = load_predictions(root, key, ["example_id", "mode", "sample", "predicted", "completion"]) if key else None
+    return evaluation_of(root, stages, model[1]) if model else None
+
+
+def _predictions(root: Path, key: str) -> Hashable:
+    table = load_predictions(root, key, ["example_id", "mode", "sample", "predicted", "completion"])
     if table is None or table.empty:
         return None
     rows = pd.util.hash_pandas_object(table.sort_values(["example_id", "mode", "sample"]), index=False)

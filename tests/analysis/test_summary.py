@@ -108,6 +108,14 @@ def test_identical_predictions_are_marked(tmp_path: Path) -> None:
     assert realised_effect(load_runs(tmp_path, "s1"))[points[0]] == ["same predictions as rl.clip_high=0.28"]
 
 
+def test_points_that_share_the_evaluation_itself_differ_elsewhere_and_are_not_marked(tmp_path: Path) -> None:
+    """Thresholds of a deployment: one policy, one evaluation, two replays."""
+    points = write_sweep(tmp_path, {"deploy.hot_from": ["16", "64"], "seed": ["0"]})
+    first = json.loads((tmp_path / "points" / points[0] / "point.json").read_text())
+    _set(tmp_path, points[1], metrics=first["metrics"], stages=first["stages"])
+    assert not realised_effect(load_runs(tmp_path, "s1"))
+
+
 def test_compare_pairs_by_seed_and_names_what_is_missing(tmp_path: Path) -> None:
     points = write_sweep(tmp_path, CLIP)
     _set(tmp_path, points[4], state="failed", metrics={})
