@@ -29,9 +29,11 @@ _TABLE = """CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, version TEXT NOT NULL, probabilities BLOB NOT NULL, checksum BLOB NOT NULL) WITHOUT ROWID"""
 
 
-def answers_version(config: Mapping[str, Any], policy: str) -> str:
-    """What answers are of: the policy, by its key or the checksum of its weights, how it is asked, and the source. config: a point's sections."""
-    return digest({name: config[name] for name in ("data", "prompt", "features", "format")} | {"policy": policy})
+def answers_version(config: Mapping[str, Any], policy: str, head: Sequence[str] | None = None) -> str:
+    """What answers are of: the policy, by its key or the checksum of its weights, how it is asked, and the source. config: a point's sections.
+    head: the lines before the query, None: as the lab writes them."""
+    asked = {name: config[name] for name in ("data", "prompt", "features", "format")} | ({"instructions": list(head)} if head else {})
+    return digest(asked | {"policy": policy})
 
 
 def pair_key(example: Example, fields: Sequence[str], query_fields: Sequence[str]) -> bytes:

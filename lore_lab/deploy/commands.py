@@ -179,7 +179,7 @@ def open_service(root: Path, record: dict[str, Any], policy: Path | None = None)
     from lore_lab.prompts.render import PromptTooLong
     from lore_lab.stages.context import namespace
     from lore_lab.stages.functions.common import Pairs
-    from lore_lab.stages.functions.tiers import CACHE, load_judge
+    from lore_lab.stages.functions.tiers import CACHE, IDENTITY, load_judge
     from lore_lab.train.common import prepare
 
     store = Store(root)
@@ -193,8 +193,9 @@ def open_service(root: Path, record: dict[str, Any], policy: Path | None = None)
     else:
         key = checksum(policy / "model.safetensors")
     pairs = Pairs.read(tiers)
-    judge, renderer = load_judge(policy, settings, pairs)
-    version = answers_version(tiers.manifest["config"], key)
+    head = json.loads((tiers.path / IDENTITY).read_text(encoding="utf-8"))["instructions"]
+    judge, renderer = load_judge(policy, settings, pairs, head)
+    version = answers_version(tiers.manifest["config"], key, head)
     cache = root / "points" / record["point"] / CACHE
     if not cache.exists():
         shutil.copyfile(tiers.path / CACHE, cache)

@@ -293,7 +293,7 @@ def build(config: Config) -> dict[str, Node]:
         student = add("student", "student", policy="base")
         last |= {"policy": add("distill", "distill", gate="leaks", layout=layout, data="data", teacher=teacher, policy=student, **words)}
     if config.deploy.enabled:
-        add("tiers", "tiers", layout=layout, data="data", policy=last["policy"])
+        add("tiers", "tiers", layout=layout, data="data", **last)
         add("deploy", "deploy", tiers="tiers")
     prior = {"data": selected} if config.eval.prior_correction else {}
     for stage in trained:

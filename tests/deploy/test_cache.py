@@ -165,3 +165,4 @@ def test_policy_prompt_features_format_and_source_each_make_another_version(name
     assert answers_version(config | {"seed": 1}, "policy") == own
     assert answers_version(config | {name: {"other": 1}}, "policy") != own
     assert answers_version(config, "other") != own
+    assert answers_version(config, "policy", ["evolved line"]) != own

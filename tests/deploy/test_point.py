@@ -36,6 +36,13 @@ def test_off_is_the_graph_of_today_and_on_adds_two_stages(compose: Compose) -> N
     assert "deploy" in {node.stage for node in after.values()}
 
 
+def test_the_policy_that_is_served_is_the_last_one_under_its_own_instructions(compose: Compose) -> None:
+    nodes = build(compose("deploy=tiers", "instructions=evolved", "prompt=medium"))
+    assert {name: nodes["tiers"].inputs[name] for name in ("policy", "instructions")} == {
+        name: nodes["eval"].inputs[name] for name in ("policy", "instructions")
+    }
+
+
 @pytest.mark.parametrize(
     ("word", "anew"),
     [

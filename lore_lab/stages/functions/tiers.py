@@ -25,7 +25,7 @@ from lore_lab.deploy.traffic import asked_queries, judged_ranks
 from lore_lab.evaluate.metrics import PROBABILITY
 from lore_lab.rollout.engine import TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.common import Pairs
+from lore_lab.stages.functions.common import Pairs, instructions
 from lore_lab.stages.functions.data import EXAMPLES, SOURCE
 from lore_lab.stages.store import write_json
 from lore_lab.train.common import load_policy, prepare
@@ -37,7 +37,8 @@ def run(context: StageContext) -> dict[str, Any]:
     settings, deploy = context.settings, context.settings.deploy
     prepare(settings.compute.device, settings.compute.threads)
     train = Pairs.read(context.inputs["data"])
-    judge, renderer = load_judge(context.inputs["policy"].path, settings, train)
+    head = instructions(context)
+    judge, renderer = load_judge(context.inputs["policy"].path, settings, train, head)
     fields, query_fields = settings.features.fields, settings.features.query_fields
     taught = [example for _, example in train.rows[: deploy.distill_pairs]]
     answers = judge.answers([renderer.ids(example) for example in taught], context.progress)
@@ -53,7 +54,7 @@ def run(context: StageContext) -> dict[str, Any]:
     judged = judge.answers([renderer.ids(example) for example in pairs], context.progress)
     small = ranker.probabilities(pairs)
     known = ~np.isnan(judged.probabilities[:, 0])
-    version = answers_version(context.config, context.inputs["policy"].key)
+    version = answers_version(context.config, context.inputs["policy"].key, head)
     keys = [pair_key(example, fields, query_fields) for example in pairs]
     filled = {keys[place]: judged.probabilities[place] for place in np.flatnonzero(known)}
     path = context.output / CACHE
@@ -69,7 +70,10 @@ def run(context: StageContext) -> dict[str, Any]:
     }
     cache.close()
     write_json(context.output / LATENCY, seconds)
-    write_json(context.output / IDENTITY, {"version": version, "ranks": queries.ranks, "distilled": int(answers.tokens.sum())})
+    write_json(
+        context.output / IDENTITY,
+        {"version": version, "instructions": head, "ranks": queries.ranks, "distilled": int(answers.tokens.sum())},
+    )
     shutil.copyfile(context.inputs["data"].path / SOURCE, context.output / SOURCE)
     write_examples(context.output / EXAMPLES, (("traffic", example) for example in pairs))
     place = np.repeat(np.arange(len(lists)), [len(own) for own in lists])
@@ -86,14 +90,15 @@ def run(context: StageContext) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def load_judge(policy: Path, settings: Any, pairs: Pairs) -> tuple[LabelJudge, Any]:
-    """(judge, renderer) of a policy folder under a point's settings: features, prompt, format, compute, eval."""
+def load_judge(policy: Path, settings: Any, pairs: Pairs, head: list[str] | None = None) -> tuple[LabelJudge, Any]:
+    """(judge, renderer) of a policy folder under a point's settings: features, prompt, format, compute, eval. head: the lines before the
+    query, None: as the lab writes them."""
     model, tokenizer = load_policy(policy, settings.compute.device)
     ends = end_ids(model, tokenizer.eos_token_id)
     engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds)
     layout = pairs.layout(settings)
     judge = LabelJudge(engine, tokenizer, ends, layout, settings.eval.max_completion_length, settings.eval.batch_size)
-    return judge, pairs.renderer(settings, tokenizer)
+    return judge, pairs.renderer(settings, tokenizer, head=head)
 
 
 def _seconds(answer: Callable[[Sequence[Example]], Any], requests: Sequence[Sequence[Example]]) -> list[float]:
