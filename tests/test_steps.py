@@ -51,7 +51,9 @@ def test_a_further_word_wins_and_is_left_out_only_where_it_cannot_act() -> None:
 
 
 def test_steps_that_are_one_point_under_the_commands_words_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"step rule_aware is the same as grpo, both is the same as guided: take step=sft,grpo,guided$"):
+    with pytest.raises(
+        ConfigError, match=r"step rule_aware is the same as grpo, both is the same as guided: take step=sft,dpo,grpo,guided$"
+    ):
         named_points(words("agrl", ["each"], ["reward=exact"]), LOADER, None)  # type: ignore[arg-type]
 
 

@@ -40,7 +40,7 @@ def test_what_cannot_be_run_is_refused_before_compute(lab: Lab) -> None:
     for words, message in (
         (["experiment=lore/clip_higher"], "use python train.py -m experiment=lore/clip_higher"),
         (["-m", "experiment=lore/clip_highr"], "did you mean lore/clip_higher"),
-        (["-m", "experiment=lref/dpo_accuracy"], "needs the DPO stage"),
+        (["-m", "experiment=lore/good_rate"], "needs live search traffic"),
         (["-m", "experiment=lore/clip_higher", "rl.clip_high=0.3"], "are the same: nothing would be compared"),
     ):
         run = lab.run(*words)
