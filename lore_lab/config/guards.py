@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from lore_lab.config.arms import inert_rules
 from lore_lab.config.inert import UPDATE_MORE, InertRule, one_update
+from lore_lab.config.rollout import uses_vllm
+from lore_lab.config.teacher import taught
 
 if TYPE_CHECKING:
     from lore_lab.config.schema import Config
@@ -55,6 +57,27 @@ RULES: tuple[InertRule, ...] = (
               "cot=none writes no reasoning", "take another cot, or drop the setting"),
     InertRule("parts of one recipe", ("cot.parts",), lambda c: c.cot.name != "multi",
               "only cot=multi is made of parts", "take cot=multi"),
+    InertRule("teacher not asked", ("teacher", "teacher.*"), lambda c: not taught(c), "no stage reads a teacher's reasoning",
+              "take cot=teacher and a format with reasoning"),
+    InertRule("settings of our own recipes, teacher", ("cot.mistake_rate", "cot.value_rate"), lambda c: c.cot.name == "teacher",
+              "cot=teacher takes the teacher's words", "take another cot, or drop the setting"),
+    InertRule("steps of progressive, another recipe", ("cot.knowledge", "cot.caption", "cot.rules"),
+              lambda c: c.cot.name == "teacher" and c.teacher.recipe != "progressive", "only teacher.recipe=progressive has these steps",
+              "take teacher.recipe=progressive, or drop the setting"),
+    InertRule("caption step without captions", ("cot.caption",), lambda c: c.cot.name == "teacher" and "caption" not in c.features.fields,
+              "the teacher is shown the fields of features.fields, and caption is none of them", "take features=caption"),
+    InertRule("settings of vLLM, transformers", ("rollout.*",), lambda c: not uses_vllm(c), "rollout=transformers has no settings",
+              "take rollout=vllm_colocate or vllm_server"),
+    InertRule("correction without rl", ("rollout.correction", "rollout.correction_max"), lambda c: not c.rl.enabled, "it acts on the loss of rl",
+              "take rl=grpo"),
+    InertRule("bound of no correction", ("rollout.correction_max",), lambda c: c.rollout.correction == "none", "rollout.correction=none",
+              "take another rollout.correction"),
+    InertRule("settings of the server, colocated", ("rollout.base_url", "rollout.timeout", "rollout.concurrency"),
+              lambda c: c.rollout.name == "vllm_colocate", "rollout=vllm_colocate has no server", "take rollout=vllm_server"),
+    InertRule("memory of the engine, server", ("rollout.gpu_memory_utilization",), lambda c: c.rollout.name == "vllm_server",
+              "the server was started with its own", "take rollout=vllm_colocate"),
+    InertRule("sampling on the live model, vLLM", ("compute.generation_rounds", "compute.sampler_log_probs"), uses_vllm, "vLLM samples by itself",
+              "take rollout=transformers"),
     InertRule("samples without sampled pairs", ("eval.samples", "eval.temperature"), lambda c: c.eval.sampled_size == 0,
               "eval.sampled_size=0 samples no pair", "raise eval.sampled_size"),
     InertRule("pretraining off", ("model.pretrain.*",), lambda c: c.model.pretrain.max_steps == 0,

@@ -108,6 +108,8 @@ def companions(arguments: Sequence[str], conf: Path = CONF) -> list[str]:
         return []
     table: dict[str, dict[str, str]] = yaml.safe_load((conf / "companions.yaml").read_text(encoding="utf-8"))
     named = {override.key_or_group for override in parsed}
+    if _reasons(parsed):
+        named.add("format")
     wanted = [{group: option for group, option in table.get(data, {}).items() if group not in named} for data in options]
     if any(other != wanted[0] for other in wanted):
         raise ConfigError(
@@ -152,6 +154,15 @@ def split_seeds(words: Sequence[str], seeds: Sequence[int], owner: str) -> tuple
 def latest(words: Sequence[str]) -> list[str]:
     """The words that count: of several on one key the last."""
     return [str(override.input_line) for override in {override.get_key_element(): override for override in parse(words)}.values()]
+
+
+def _reasons(parsed: Sequence[Any]) -> bool:
+    """Whether the words choose a recipe that writes reasoning, which a label-only companion would leave no room for."""
+    chosen = [override for override in parsed if override.key_or_group == "cot" and not override.is_delete()]
+    options = [
+        str(value) for word in chosen[-1:] for value in (word.sweep_string_iterator() if word.is_sweep_override() else [word.value()])
+    ]
+    return bool(options) and "none" not in options
 
 
 def touched(arguments: Sequence[str]) -> list[str]:

@@ -23,6 +23,8 @@ from lore_lab.config.ideas import (
     WatchConfig,
 )
 from lore_lab.config.recipe import RecipeConfig
+from lore_lab.config.rollout import RolloutConfig
+from lore_lab.config.teacher import TeacherConfig
 
 #: kinds of mutation of instructions, by name
 MUTATIONS = ("drop", "swap", "move", "repeat", "paraphrase", "emphasise")
@@ -452,6 +454,7 @@ class Config:
 
     data: Any = MISSING
     cot: Any = MISSING
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     format: FormatConfig = field(default_factory=FormatConfig)
@@ -460,6 +463,7 @@ class Config:
     sft: SftConfig = field(default_factory=SftConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
     rl: RlConfig = field(default_factory=RlConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     instructions: InstructionsConfig = field(default_factory=InstructionsConfig)

@@ -11,7 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lore_lab.config.fields import range_error, walk
 from lore_lab.config.guards import inert, one_update
+from lore_lab.config.rollout import truncated, uses_vllm
 from lore_lab.config.schema import STUDENT_FORMATS, Config
+from lore_lab.config.teacher import safe_address, taught
 
 
 class ConfigError(ValueError):
@@ -128,6 +130,29 @@ _CROSS_FIELD: tuple[Condition, ...] = (
         "format={format.name} needs reasoning in the targets, cot=none writes none; take format=label_only or another cot",
     ),
     (
+        lambda c: truncated(c) and (not uses_vllm(c) or c.rollout.correction == "none"),
+        "rl.top_p={rl.top_p}, rl.top_k={rl.top_k}: completions would come from a cut distribution and the loss take the whole one, so importance ratios "
+        "are biased; leave rl.top_p=1 rl.top_k=0, or take a vLLM rollout with a rollout.correction",
+    ),
+    (
+        lambda c: uses_vllm(c) and (c.eval.beams > 0 or c.features.image),
+        "rollout={rollout.name} searches no beams (eval.beams={eval.beams}) and sees no images (features.image={features.image}); take rollout=transformers",
+    ),
+    (
+        lambda c: c.rollout.name == "vllm_server" and (c.rollout.base_url is None or not safe_address(c.rollout.base_url, key=False)),
+        "rollout=vllm_server needs rollout.base_url, an http(s) address without a user, a key or a query",
+    ),
+    (
+        lambda c: taught(c) and None in (c.teacher.base_url, c.teacher.model, c.teacher.revision),
+        "cot=teacher needs to know whom to ask: teacher.base_url={teacher.base_url}, teacher.model={teacher.model}, "
+        "teacher.revision={teacher.revision}",
+    ),
+    (
+        lambda c: taught(c) and c.teacher.base_url is not None and not safe_address(c.teacher.base_url, c.teacher.key_variable is not None),
+        "teacher.base_url must be an http(s) address without a user, a key or a query, and https where teacher.key_variable={teacher.key_variable} "
+        "sends a key to another machine",
+    ),
+    (
         lambda c: c.model.hidden_size % c.model.num_attention_heads != 0 or c.model.num_attention_heads % c.model.num_key_value_heads != 0,
         "model.num_attention_heads={model.num_attention_heads} must divide model.hidden_size={model.hidden_size} and be a multiple of "
         "model.num_key_value_heads={model.num_key_value_heads}",
@@ -165,8 +190,8 @@ _CROSS_FIELD: tuple[Condition, ...] = (
         "rl.sft_auxiliary.bounds={rl.sft_auxiliary.bounds} must be two factors, the lower one first",
     ),
     (
-        lambda c: _without_facts(c) and c.sft.enabled and c.format.name != "label_only" and c.cot.name != "none",
-        "data={data.name} has no gold facts, so cot={cot.name} cannot write reasoning for it; take cot=none format=label_only",
+        lambda c: _without_facts(c) and c.sft.enabled and c.format.name != "label_only" and c.cot.name not in ("none", "teacher"),
+        "data={data.name} has no gold facts, so cot={cot.name} cannot write reasoning for it; take cot=teacher, or cot=none format=label_only",
     ),
     (
         lambda c: (

@@ -17,16 +17,20 @@ class Recipe(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, config: CotConfig, source: str, rule_texts: Mapping[str, str]) -> None:
-        """source: named in errors. rule_texts: rule id -> sentence, for recipes that quote rules."""
-        self.config, self._source, self._rule_texts = config, source, rule_texts
+    def __init__(self, config: CotConfig, source: str, rule_texts: Mapping[str, str], taught: Mapping[str, str]) -> None:
+        """source: named in errors. rule_texts: rule id -> sentence, for recipes that quote rules. taught: a teacher's reasoning by example id."""
+        self.config, self._source, self._rule_texts, self._taught = config, source, rule_texts, taught
+
+    def covers(self, example: Example) -> bool:
+        """Whether `example` can have a target: one that a teacher was quarantined for cannot."""
+        return True
 
     def reasoning(self, example: Example, rng: random.Random) -> str:
         """Reasoning for `example`, one of many wordings as `rng` has it. Raises ValueError when the source gives no facts."""
         if example.facts is None:
             raise ValueError(
                 f"cot={self.name} needs the facts behind a judgement, and source {self._source!r} gives none "
-                f"(example {example.id!r}): use cot=none"
+                f"(example {example.id!r}): use cot=none, or cot=teacher"
             )
         return self.write(example, example.facts, rng)
 
@@ -49,8 +53,10 @@ def register(name: str) -> Callable[[type[Recipe]], type[Recipe]]:
     return add
 
 
-def build_recipe(config: CotConfig, source: str = "this source", rule_texts: Mapping[str, str] | None = None) -> Recipe:
+def build_recipe(
+    config: CotConfig, source: str = "this source", rule_texts: Mapping[str, str] | None = None, taught: Mapping[str, str] | None = None
+) -> Recipe:
     """The recipe `config.name`. Raises ValueError for an unknown name."""
     if config.name not in RECIPES:
         raise ValueError(f"cot={config.name!r} is not one of {', '.join(RECIPES)}")
-    return RECIPES[config.name](config, source, rule_texts or {})
+    return RECIPES[config.name](config, source, rule_texts or {}, taught or {})

@@ -18,4 +18,4 @@ if TYPE_CHECKING:
 class Multi(Recipe):
     def write(self, example: Example, facts: Facts, rng: random.Random) -> str:
         part = RECIPES[rng.choice(self.config.parts)]
-        return part(self.config, self._source, self._rule_texts).write(example, facts, rng)
+        return part(self.config, self._source, self._rule_texts, {}).write(example, facts, rng)

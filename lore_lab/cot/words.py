@@ -19,13 +19,13 @@ MEANS = ("means", "stands-for", "is-for")  #: between a query's words and their 
 NOTHING = ("none", "nothing")
 _OUTSIDE = re.compile(r"[^a-z0-9.+&' -]+")
 #: words that would state a grade or open an answer; data may hold them, reasoning may not
-_GRADES = re.compile(r"\b(answer|irrelevant|mismatch|related|excellent|grade|label|l[1-4])\b")
+GRADES = re.compile(r"\b(answer|irrelevant|mismatch|related|excellent|grade|label|l[1-4])\b")
 
 
 def clean(text: str) -> str:
     """`text` as harmless lower-case words: no markers, separators, line breaks or grade words. Never empty."""
     words = _OUTSIDE.sub(" ", text.lower())
-    words = _GRADES.sub(" ", words)
+    words = GRADES.sub(" ", words)
     kept = [word for word in words.split() if word not in MEANS and word not in NOTHING]
     while kept and kept[0] in ("not", "is", "as"):
         kept.pop(0)

@@ -1,14 +1,15 @@
 """Generation behind one interface: token ids in, token ids out. RL, evaluation and pass@k all go through it.
 
-The in-process engine is transformers' own generate; others implement `Engine`.
+The default engine is transformers' own generate; `lore_lab.rollout.choose` makes the one the config asks for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
@@ -27,24 +28,42 @@ class Sampling:
     top_k: int = 0
 
 
-class Engine(Protocol):
-    """A prompt is a sequence of token ids; one that shows an image is an `ImagePrompt`, of which not every engine knows."""
+class WeightsError(RuntimeError):
+    """The engine's log-probs are not those of the policy: it holds other weights, or computes otherwise."""
 
+
+class Engine(ABC):
+    """A prompt is a sequence of token ids; one that shows an image is an `ImagePrompt`, of which only transformers' engine knows.
+
+    Randomness of every engine comes from torch's global generator, so that a seed or a checkpoint's random state reaches it.
+    """
+
+    #: what TRL's GRPOConfig is told of this engine
+    arguments: Mapping[str, Any] = {"use_vllm": False}
+    #: None: samples with the trainer's own model. Else a bound on the mean |log-prob - the trainer's| a token, nats
+    bound: float | None = None
+
+    @abstractmethod
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
         """One completion a prompt. A completion that ended by itself ends with an end token; any other was cut by the limit."""
-        ...
 
-    def sample(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> tuple[list[list[int]], list[list[float]]]:
-        """The same, and the log-probability (nats) of every token at the sampling temperature, before top_k and top_p cut anything."""
-        ...
+    @abstractmethod
+    def sample(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> tuple[list[list[int]], list[list[float]] | None]:
+        """The same, and the log-probability (nats) of every token at the sampling temperature; None where they are not at hand.
+
+        The trainer's own model: before top_k and top_p cut anything, as the loss has them. An engine with a bound: as it sampled.
+        """
 
     def beams(self, prompts: Sequence[Sequence[int]], width: int, max_tokens: int) -> list[list[list[int]]]:
         """The `width` completions of a beam search a prompt, the most probable first; cut and ended as those of `generate`."""
-        ...
+        raise NotImplementedError(f"{type(self).__name__} searches no beams")
 
+    @abstractmethod
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         """Log-probability (nats, temperature 1) of each of a prompt's choices to come next; a choice has a token at least."""
-        ...
+
+    def attach(self, trainer: Any) -> None:  # noqa: B027  an engine on the live model has nothing to do
+        """From here on generate with the weights `trainer` has at each call."""
 
 
 class _Recorder(LogitsProcessor):
@@ -67,7 +86,7 @@ class _Recorder(LogitsProcessor):
 
 
 @dataclass
-class TransformersEngine:
+class TransformersEngine(Engine):
     """transformers' generate on the live model, randomness from torch's global generator of the model's device.
 
     rounds: equal parts of the length limit. A batch runs until its longest completion ends; after each part only the unfinished rows go on.
@@ -252,3 +271,13 @@ def end_ids(model: PreTrainedModel, fallback: int) -> tuple[int, ...]:
     if ids is None:
         return (fallback,)
     return tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
+
+
+def within(difference: float, bound: float) -> float:
+    """`difference` where it is at most `bound`. Raises WeightsError otherwise."""
+    if difference <= bound:
+        return difference
+    raise WeightsError(
+        f"the rollout engine's log-probs are {difference:.3g} nats a token from the trainer's, more than rollout.max_logp_difference={bound}: its weights "
+        "are stale or its arithmetic differs. Completions it samples are not the policy's; docs/rollouts.md says what to look at"
+    )

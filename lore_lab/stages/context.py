@@ -33,6 +33,7 @@ class StageContext:
     curves: Curves
     progress: Callable[[int, int, str], None]  #: (done, total, text)
     rank: int = 0  #: of this process, where a stage is several; only rank 0 writes
+    shared: Path | None = None  #: files named by their content that outlive the stage and serve others
 
     @property
     def settings(self) -> Any:

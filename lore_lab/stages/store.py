@@ -3,6 +3,7 @@
 Layout under the root:
   store/<stage>/<key>/            finished artifacts, each with manifest.json
   work/<stage>-<key>.<token>/     a stage in progress; survives a kill, so that it can resume
+  shared/<what>/                  files named by their content that serve stages of any key, e.g. a teacher's replies
   damaged/<stage>-<key>.<n>       what failed its checksum, set aside
   locks/<stage>-<key>.lease       names the process that computes the key and its token
 

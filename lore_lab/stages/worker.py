@@ -86,6 +86,7 @@ def _compute(store: Store, job: Mapping[str, Any], work: Path, connection: Conne
         work=work,
         curves=curves,
         progress=lambda done, total, text: connection.send(("progress", done, total, text)),
+        shared=store.root / "shared",
     )
     module, _, name = job["function"].partition(":")
 

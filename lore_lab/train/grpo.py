@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
@@ -40,8 +40,8 @@ def prompts_needed(config: RlConfig, processes: int) -> int:
     return windows * prompts_per_window(config, processes)
 
 
-def grpo_arguments(config: RlConfig, seed: int, compute: Any, work: Path) -> GRPOConfig:
-    """Every loss-affecting field of TRL's config, explicitly: its defaults drift between versions."""
+def grpo_arguments(config: RlConfig, seed: int, compute: Any, work: Path, engine: Mapping[str, Any]) -> GRPOConfig:
+    """Every loss-affecting field of TRL's config, explicitly: its defaults drift between versions. engine: what it is told of the engine."""
     save_steps = config.save_windows * updates_per_window(config)
     return GRPOConfig(
         **common_arguments(work / "checkpoints", seed, compute, save_steps),
@@ -81,8 +81,8 @@ def grpo_arguments(config: RlConfig, seed: int, compute: Any, work: Path) -> GRP
         disable_dropout=True,
         shuffle_dataset=False,  # the curriculum decided the order
         remove_unused_columns=False,
-        use_vllm=False,
         log_completions=False,
+        **engine,
     )
 
 
@@ -112,18 +112,23 @@ def make_trainer(
 ) -> LabTrainer:
     """prompts: token ids in visiting order, unless `sampler` orders them; examples: what `judge` knows each of them by."""
     sampling = Sampling(config.temperature, config.max_completion_length, config.top_p, config.top_k)
+    apart = material.engine.bound is not None
     # Under autocast the update's log-probs are not the sampler's, and with one update a rollout TRL asks for none.
     reuse = compute.sampler_log_probs and compute.precision == "fp32" and updates_differ(config)
 
     def rollout(batch: Any, trainer: LabTrainer) -> dict[str, Any]:
         forced, trainer.forced = trainer.forced, None
-        if forced is not None:
+        engines: Any = None
+        if forced is not None:  # what the engine would have given them nobody knows: TRL takes None for a ratio of 1
             completions = forced
+            engines = [[None] * len(ids) for ids in forced] if apart else None
+        elif apart:
+            completions, engines = material.engine.sample(batch, sampling)
         elif reuse:
             completions, trainer.drawn = material.engine.sample(batch, sampling)
         else:
             completions = material.engine.generate(batch, sampling)
-        return {"prompt_ids": batch, "completion_ids": completions, "logprobs": None}
+        return {"prompt_ids": batch, "completion_ids": completions, "logprobs": engines}
 
     def label_reward(completion_ids: list[list[int]], example: list[int], **_: Any) -> list[float]:
         trainer.outcomes = judge(example, completion_ids)
@@ -132,7 +137,7 @@ def make_trainer(
     trainer = LabTrainer(
         model=model,
         reward_funcs=[label_reward],
-        args=grpo_arguments(config, stage_seed(seed, "rl"), compute, work),
+        args=grpo_arguments(config, stage_seed(seed, "rl"), compute, work, material.engine.arguments),
         train_dataset=Dataset.from_dict({"prompt": list(prompts), "example": list(examples)}),
         processing_class=tokenizer,
         rollout_func=rollout,
@@ -140,6 +145,7 @@ def make_trainer(
         ideas=build_ideas(material),
         sampler=sampler,
         compute=compute,
+        engine=material.engine,
     )
     return trainer
 

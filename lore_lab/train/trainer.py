@@ -19,6 +19,7 @@ import torch
 from accelerate.utils import gather_object
 from trl import GRPOTrainer
 
+from lore_lab.rollout.engine import within
 from lore_lab.rollout.prefix import shareable
 from lore_lab.train.buckets import bucketed
 from lore_lab.train.idea import Batch, Idea, Row, mask_of
@@ -26,6 +27,7 @@ from lore_lab.train.prompts_once import PromptsOnce
 
 if TYPE_CHECKING:
     from lore_lab.rewards.judge import Outcome
+    from lore_lab.rollout.engine import Engine
 
 STATE = "lab_state.json"
 
@@ -50,10 +52,10 @@ _NORMALISER: dict[str, Callable[[Any, Batch, torch.Tensor], torch.Tensor | float
 class LabTrainer(GRPOTrainer):
     """ideas: called in this order. sampler: prompts in an order of its own, None for the dataset's.
 
-    compute: how the same numbers are come by (ComputeConfig). outcomes: filled by the reward function at each call, one a completion.
+    compute: how the same numbers are come by (ComputeConfig). engine: what the rollout function samples with. outcomes: filled by the reward function at each call, one a completion.
     """
 
-    def __init__(self, *args: Any, compute: Any, ideas: Sequence[Idea] = (), sampler: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, compute: Any, engine: Engine, ideas: Sequence[Idea] = (), sampler: Any = None, **kwargs: Any) -> None:
         self.ideas, self.sampler, self.compute = list(ideas), sampler, compute
         self.outcomes: list[Outcome] = []
         self.forced: list[list[int]] | None = None  #: completions the next rollout takes instead of generating
@@ -62,6 +64,8 @@ class LabTrainer(GRPOTrainer):
         self._inputs: Batch | None = None
         self._log_probs: torch.Tensor | None = None
         super().__init__(*args, **kwargs)
+        self.engine = engine
+        engine.attach(self)
         for idea in self.ideas:
             idea.attach(self)
 
@@ -90,6 +94,8 @@ class LabTrainer(GRPOTrainer):
         """TRL's generation and scoring of `rows`, with what the judge found as columns beside its own."""
         batch: Batch = super()._generate_and_score_completions(rows)
         self.drawn = None
+        if self.engine.bound is not None:
+            self._check_engine(batch, self.engine.bound)
         outcomes, device = self.outcomes, batch["completion_ids"].device
         batch["reward"] = torch.tensor([outcome.reward for outcome in outcomes], device=device)
         batch["correct"] = torch.tensor([outcome.correct for outcome in outcomes], device=device)
@@ -97,6 +103,13 @@ class LabTrainer(GRPOTrainer):
         batch["length_term"] = torch.tensor([outcome.length_term for outcome in outcomes], device=device)
         batch["example"] = torch.tensor([row["example"] for row in rows], device=device)
         return batch
+
+    def _check_engine(self, batch: Batch, bound: float) -> None:
+        """Raises WeightsError where the engine's log-probs have left the policy's; tokens it did not sample have none."""
+        gaps = (self.rollout_log_probs(batch) - batch["sampling_per_token_logps"]).abs()
+        known = gaps[mask_of(batch).bool() & ~gaps.isnan()]
+        if len(known):
+            self.note("engine_difference", within(known.mean().item(), bound))
 
     def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
         rows = list(inputs)

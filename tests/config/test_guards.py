@@ -19,6 +19,7 @@ PINNED = (
     "sft.lr_scheduler_type=linear model.num_attention_heads=4 model.num_key_value_heads=2"
 )
 ONE_UPDATE = "rl.num_iterations=1 rl.steps_per_generation=1"
+TAUGHT = "cot=teacher teacher.base_url=http://127.0.0.1:8000/v1 teacher.model=m teacher.revision=1"
 #: rule -> commands whose first word cannot act; the rest of the command is why
 CASES: dict[str, list[str]] = {
     "rl off": ["rl.clip_high=0.28 rl=off", "curriculum=easy_to_hard rl=off", "reward=graded rl=off", "reward.invalid=-1 rl.enabled=false"],
@@ -104,6 +105,19 @@ CASES: dict[str, list[str]] = {
         "model.vision.enabled=true rl=off",
     ],
     "graded reward, two grades": ["reward=graded data=table data.path=pairs.csv cot=none format=label_only"],
+    "teacher not asked": ["teacher.model=m", "teacher.price_in=1 cot=naive"],
+    "settings of our own recipes, teacher": [f"cot.mistake_rate=0.5 {TAUGHT}", f"cot.value_rate=0.5 {TAUGHT}"],
+    "steps of progressive, another recipe": [f"cot.knowledge=false {TAUGHT} teacher.recipe=expert"],
+    "caption step without captions": [f"cot.caption=false {TAUGHT} features=title"],
+    "settings of vLLM, transformers": ["rollout.correction=none", "rollout.base_url=http://127.0.0.1:8000"],
+    "correction without rl": ["rollout.correction=none rollout=vllm_colocate rl=off"],
+    "bound of no correction": ["rollout.correction_max=2 rollout=vllm_colocate rollout.correction=none"],
+    "settings of the server, colocated": ["rollout.concurrency=2 rollout=vllm_colocate"],
+    "memory of the engine, server": ["rollout.gpu_memory_utilization=0.5 rollout=vllm_server rollout.base_url=http://127.0.0.1:8000"],
+    "sampling on the live model, vLLM": [
+        "compute.generation_rounds=4 rollout=vllm_colocate",
+        "compute.sampler_log_probs=false rollout=vllm_colocate",
+    ],
 }
 
 
@@ -170,6 +184,9 @@ def test_turning_something_off_is_not_refused(compose: Compose, command: str) ->
         "sft.warmup_steps=20",
         "cot=naive",
         "cot=naive format=answer_first",
+        f"{TAUGHT} cot.rules=false teacher.price_in=1",
+        f"{TAUGHT} data=chorus data.path=chorus",
+        "rollout=vllm_colocate rollout.correction=token_truncate rollout.max_logp_difference=0.5",
         "reward=graded",
         "reward=graded data=chorus data.path=chorus cot=none format=label_only",
         "model=embedded_vlm features=image rl=off",

@@ -112,7 +112,7 @@ def test_what_is_left_of_a_system_runs_on_a_source_without_gold_facts_once_it_is
 
 
 def test_reasoning_is_not_asked_of_a_source_without_gold_facts() -> None:
-    with pytest.raises(ConfigError, match=r"data=table has no gold facts, so cot=progressive .* take cot=none format=label_only"):
+    with pytest.raises(ConfigError, match=r"data=table has no gold facts, so cot=progressive .* or cot=none format=label_only"):
         validate(compose(("data=table", "data.path=pairs.csv", "format=reason_first", "cot=progressive")))
 
 

@@ -173,8 +173,37 @@ FIRST_TOKEN = (
     "eval.decode=first_token reads the label before any reasoning, and a policy that reasons first is evaluated; take format=answer_first or "
     "label_only, another distill target than explanation_first, eval.stages=[] where only the teacher reasons first, or eval.decode=generate"
 )
+SERVER = "rollout.base_url, an http(s) address without a user, a key or a query"
+TAUGHT = "cot=teacher teacher.model=m teacher.revision=1"
+UNSAFE = (
+    "teacher.base_url must be an http(s) address without a user, a key or a query, and https where teacher.key_variable={} sends a key to another "
+    "machine"
+)
 #: override words of a command, and the one message it must give
 CONTRADICTIONS: list[tuple[str, str]] = [
+    (
+        "rl.top_p=0.9",
+        "rl.top_p=0.9, rl.top_k=0: completions would come from a cut distribution and the loss take the whole one, so importance ratios are biased; "
+        "leave rl.top_p=1 rl.top_k=0, or take a vLLM rollout with a rollout.correction",
+    ),
+    (
+        "rl.top_k=100 rollout=vllm_colocate rollout.correction=none",
+        "rl.top_p=1.0, rl.top_k=100: completions would come from a cut distribution and the loss take the whole one, so importance ratios are biased; "
+        "leave rl.top_p=1 rl.top_k=0, or take a vLLM rollout with a rollout.correction",
+    ),
+    (
+        "rollout=vllm_colocate eval.beams=4",
+        "rollout=vllm_colocate searches no beams (eval.beams=4) and sees no images (features.image=False); take rollout=transformers",
+    ),
+    ("rollout=vllm_server", f"rollout=vllm_server needs {SERVER}"),
+    ("rollout=vllm_server rollout.base_url=http://me:secret@127.0.0.1:8000", f"rollout=vllm_server needs {SERVER}"),
+    (
+        "cot=teacher teacher.model=m",
+        "cot=teacher needs to know whom to ask: teacher.base_url=None, teacher.model=m, teacher.revision=None",
+    ),
+    (f"{TAUGHT} teacher.base_url=https://sk-1:@example.com/v1", UNSAFE.format("None")),
+    (f"{TAUGHT} teacher.base_url=ftp://example.com/v1", UNSAFE.format("None")),
+    (f"{TAUGHT} teacher.base_url=http://example.com/v1 teacher.key_variable=KEY", UNSAFE.format("KEY")),
     (
         "rl.num_generations=7",
         "rl.num_generations=7 must divide the generation batch, rl.per_device_train_batch_size (64) x rl.steps_per_generation (4)",
@@ -239,7 +268,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ("rl.sft_auxiliary.bounds=[2,1]", "rl.sft_auxiliary.bounds=[2.0, 1.0] must be two factors, the lower one first"),
     (
         "data=table data.path=pairs.csv cot=rules",
-        "data=table has no gold facts, so cot=rules cannot write reasoning for it; take cot=none format=label_only",
+        "data=table has no gold facts, so cot=rules cannot write reasoning for it; take cot=teacher, or cot=none format=label_only",
     ),
     (
         "data=table data.path=pairs.csv cot=none format=label_only rl.guided_replay.enabled=true",

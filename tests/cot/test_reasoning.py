@@ -20,6 +20,7 @@ from tests.data.test_world import ROOT, world
 
 SOURCE = world("full")
 EXAMPLES = list(SOURCE.examples("train", 0, 200))
+OWN = [name for name in NAMES if name != "teacher"]  #: what the lab writes itself
 FORBIDDEN = re.compile(r"answer|\b(irrelevant|mismatch|related|excellent|l[1-4])\b", re.IGNORECASE)
 
 
@@ -34,7 +35,7 @@ def test_every_recipe_has_a_module_and_a_config() -> None:
     assert all(recipe(name).name == name for name in NAMES)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
+@pytest.mark.parametrize("name", [name for name in OWN if name != "none"])
 def test_wordings_vary_and_repeat_with_the_seed(name: str) -> None:
     made = recipe(name)
     example = max(EXAMPLES, key=lambda e: len(e.facts.needs) if e.facts else 0)
@@ -42,13 +43,13 @@ def test_wordings_vary_and_repeat_with_the_seed(name: str) -> None:
     assert made.reasoning(example, random.Random(5)) == made.reasoning(example, random.Random(5))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OWN)
 def test_no_recipe_states_a_grade(name: str) -> None:
     made, rng = recipe(name), random.Random(0)
     assert not [text for text in (made.reasoning(example, rng) for example in EXAMPLES) if FORBIDDEN.search(text)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OWN)
 def test_without_facts_only_none_works(name: str) -> None:
     bare = dataclasses.replace(EXAMPLES[0], facts=None)
     if name == "none":

@@ -337,3 +337,83 @@ def test_stages_that_show_images_and_no_others_can_draw_them(compose: Compose) -
     assert "lore_lab.data.world" not in text["sft"].parts["modules"]
     assert set(images["vision"].config["model"]) == {"seed", "vision"}
     assert "vision" not in images["base"].config["model"]
+
+
+TAUGHT = ("cot=teacher", "teacher.base_url=http://127.0.0.1:8000/v1", "teacher.model=m", "teacher.revision=1")
+
+
+def test_a_teachers_reasoning_is_a_stage_between_the_pairs_and_sft(compose: Compose) -> None:
+    nodes = build(compose(*TAUGHT))
+    assert set(nodes) == ALL | {"teach"}
+    assert chain(nodes)["teach"] == {"data": "data"}
+    assert chain(nodes)["sft"] == {"data": "data", "policy": "base", "reasoning": "teach"}
+    assert chain(nodes)["rl"] == {"data": "data", "policy": "sft"}
+    assert nodes["teach"].gate is nodes["leaks"], "nothing is paid for before the check"
+    assert chain(build(compose(*TAUGHT, "rl/entropy=sft_aux")))["rl"] == {"data": "data", "policy": "sft", "reasoning": "teach"}
+    assert "teach" not in build(compose(*TAUGHT, "sft=off", "eval.stages=[]"))
+
+
+TAUGHT_STAGES = {"teach", "sft", "sft_eval", "rl", "eval"}
+
+
+@pytest.mark.parametrize(
+    ("override", "roles"),
+    [
+        ("teacher.revision=2", TAUGHT_STAGES),
+        ("teacher.model=other", TAUGHT_STAGES),
+        ("teacher.recipe=multi", TAUGHT_STAGES),
+        ("teacher.temperature=0", TAUGHT_STAGES),
+        ("teacher.seed=1", TAUGHT_STAGES),
+        ("cot.rules=false", TAUGHT_STAGES),
+        ("seed=1", TAUGHT_STAGES - {"teach"}),
+        ("prompt.max_tokens=48", TAUGHT_STAGES - {"teach"}),
+        ("teacher.base_url=https://example.com/v1", set()),
+        ("teacher.key_variable=KEY", set()),
+        ("teacher.concurrency=1", set()),
+        ("teacher.attempts=1", set()),
+        ("teacher.price_out=5", set()),
+    ],
+)
+def test_what_makes_a_teachers_stage_another_one(compose: Compose, override: str, roles: set[str]) -> None:
+    before, after = build(compose(*TAUGHT)), build(compose(*TAUGHT, override))
+    assert changed(before, after) == roles
+    assert after["teach"].config["teacher"]["concurrency"], "what is no part of the key is read all the same"
+
+
+def test_a_teachers_stage_covers_its_prompts() -> None:
+    from lore_lab.stages.keys import reachable
+
+    assert "lore_lab.teacher" in reachable(["lore_lab.stages.functions.teach"]), "a package's data files are part of its hash"
+
+
+SAMPLING = {"sft_eval", "rl", "eval"}
+SERVED = ("rollout=vllm_server", "rollout.base_url=http://127.0.0.1:8000")
+
+
+@pytest.mark.parametrize(
+    ("words", "roles"),
+    [
+        (("rollout=vllm_colocate",), SAMPLING),
+        (SERVED, SAMPLING),
+        ((*SERVED, "curriculum.difficulty=measured", "curriculum=staged"), SAMPLING),
+    ],
+)
+def test_another_engine_makes_other_samples(compose: Compose, words: tuple[str, ...], roles: set[str]) -> None:
+    assert changed(build(compose()), build(compose(*words))) == roles
+
+
+@pytest.mark.parametrize(
+    ("override", "roles"),
+    [
+        ("rollout.correction=none", {"rl", "eval"}),
+        ("rollout.correction_max=2", {"rl", "eval"}),
+        ("rollout.base_url=http://127.0.0.1:9000", set()),
+        ("rollout.timeout=5", set()),
+        ("rollout.concurrency=1", set()),
+        ("rollout.max_logp_difference=1", set()),
+    ],
+)
+def test_where_a_server_stands_is_no_part_of_a_key(compose: Compose, override: str, roles: set[str]) -> None:
+    before, after = build(compose(*SERVED)), build(compose(*SERVED, override))
+    assert changed(before, after) == roles
+    assert before["rl"].config["rollout"]["base_url"] == "http://127.0.0.1:8000"

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from lore_lab.rollout.engine import Sampling
+from lore_lab.rollout.engine import Engine, Sampling
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.ranks import NoCurves, run_ranks
 from lore_lab.train.base import make_model, train_tokenizer
@@ -41,7 +41,7 @@ ONE_BATCH = ["rl.steps_per_generation=1", "rl.gradient_accumulation_steps=1"]
 WATCH = "rl.watch.enabled=true"
 
 
-class RowEngine:
+class RowEngine(Engine):
     """Samples row by row by the Gumbel trick, with noise from the prompt, the copy of it and the place."""
 
     def __init__(self, model: Any, end: int) -> None:
@@ -55,6 +55,12 @@ class RowEngine:
             seen[prompt] = copy = seen.get(prompt, -1) + 1
             rows.append(self._row(list(prompt), copy, sampling))
         return rows
+
+    def sample(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> tuple[list[list[int]], None]:
+        return self.generate(prompts, sampling), None
+
+    def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+        raise NotImplementedError
 
     def _row(self, ids: list[int], copy: int, sampling: Sampling) -> list[int]:
         prompt = len(ids)

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from lore_lab.data.example import Example
 from lore_lab.data.frame import read_examples
 from lore_lab.prompts.formats import ResponseFormat, response_format
@@ -17,6 +19,15 @@ from lore_lab.stages.store import Artifact
 
 INSTRUCTIONS = "instructions.json"
 JUDGEMENTS = "judgements.parquet"  #: of a judge's artifact
+REASONING = "reasoning.parquet"
+
+
+def taught(context: StageContext) -> dict[str, str]:
+    """A teacher's reasoning by example id, where stage `teach` is an input."""
+    if "reasoning" not in context.inputs:
+        return {}
+    table = pq.read_table(context.inputs["reasoning"].path / REASONING)
+    return dict(zip(table["example_id"].to_pylist(), table["reasoning"].to_pylist(), strict=True))
 
 
 @dataclass(frozen=True)

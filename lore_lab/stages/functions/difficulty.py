@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from transformers import set_seed
 
 from lore_lab.prompts.reading import read_completion
-from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
+from lore_lab.rollout.choose import Place, choose_engine, model_device
+from lore_lab.rollout.engine import Sampling, end_ids
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs, instructions
 from lore_lab.train.common import load_policy, prepare, stage_seed
@@ -21,10 +22,11 @@ def run(context: StageContext) -> dict[str, Any]:
     settings = context.settings
     prepare(settings.compute.device, settings.compute.threads)
     pairs = Pairs.read(context.inputs["data"])
-    model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
+    model, tokenizer = load_policy(context.inputs["policy"].path, model_device(settings))
     renderer, layout = pairs.renderer(settings, tokenizer, head=instructions(context)), pairs.layout(settings)
     ends = end_ids(model, tokenizer.eos_token_id)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
+    tokens = settings.prompt.max_tokens + settings.rl.max_completion_length
+    engine = choose_engine(Place(settings, model, tokenizer, ends, tokens, context.work, context.shared))
     samples = settings.curriculum.samples
     sampling = Sampling(settings.rl.temperature, settings.rl.max_completion_length)
     set_seed(stage_seed(settings.seed, "difficulty"))

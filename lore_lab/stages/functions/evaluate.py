@@ -16,7 +16,8 @@ from lore_lab.evaluate.metrics import CALIBRATED, PROBABILITY, summarise
 from lore_lab.evaluate.predict import Pair, beam_answers
 from lore_lab.evaluate.probabilities import label_prior, prior_corrected
 from lore_lab.evaluate.rules import Book, with_open_grades
-from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
+from lore_lab.rollout.choose import Place, choose_engine, model_device
+from lore_lab.rollout.engine import Sampling, end_ids
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs
 from lore_lab.stages.functions.validation import validation_pairs
@@ -28,16 +29,17 @@ def run(context: StageContext) -> dict[str, Any]:
     settings = context.settings
     prepare(settings.compute.device, settings.compute.threads)
     bench = Pairs.read(context.inputs["bench"])
-    model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
+    model, tokenizer = load_policy(context.inputs["policy"].path, model_device(settings))
     renderer, layout = bench.seeing_renderer(context, tokenizer, model), bench.layout(settings)
     position: Counter[str] = Counter()
     pairs = []
     for subset, example in bench.rows:
         pairs.append(Pair(example, subset, renderer.ids(example), sampled=position[subset] < settings.eval.sampled_size))
         position[subset] += 1
-    seed = stage_seed(settings.seed, "eval")
     ends = end_ids(model, tokenizer.eos_token_id)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
+    tokens = settings.prompt.max_tokens + settings.eval.max_completion_length
+    engine = choose_engine(Place(settings, model, tokenizer, ends, tokens, context.work, context.shared))
+    seed = stage_seed(settings.seed, "eval")
     sampling = Sampling(settings.eval.temperature, settings.eval.max_completion_length)
     policy = Policy(engine, tokenizer, ends, layout, settings.eval.batch_size, context.progress)
     ask = partial(DECODE[settings.eval.decode], policy, sampling=sampling, samples=settings.eval.samples, seed=seed)

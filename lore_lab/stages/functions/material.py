@@ -15,7 +15,7 @@ from lore_lab.prompts.hint import ALLOWANCE, HintedRenderer, hint_lines
 from lore_lab.prompts.reading import read_completion
 from lore_lab.rewards.spans import Spans
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.common import Pairs, instructions
+from lore_lab.stages.functions.common import Pairs, instructions, taught
 from lore_lab.train.common import stage_seed
 from lore_lab.train.idea import Material, ProbeSet
 
@@ -57,11 +57,12 @@ def make_material(context: StageContext, pairs: Pairs, tokenizer: Any, engine: A
 
     def targets() -> list[tuple[list[int], list[int]]]:
         """As stage `sft` writes them, in another wording. Imported by name: only this idea's stage key covers the recipes."""
-        recipe = importlib.import_module("lore_lab.cot").build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"])
+        build_recipe = importlib.import_module("lore_lab.cot").build_recipe
+        recipe = build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"], taught(context))
         target_ids = importlib.import_module("lore_lab.train.sft").target_ids
         generator = random.Random(stage_seed(settings.seed, "auxiliary"))
         rows = []
-        for example in examples:
+        for example in filter(recipe.covers, examples):
             reasoning = recipe.reasoning(example, generator) if layout.reasons else ""
             rows.append((renderer.ids(example), target_ids(tokenizer, layout.render(example.label, reasoning))))
         return rows

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from lore_lab.prompts.hint import ALLOWANCE
 from lore_lab.rewards.judge import Judge, Outcome
-from lore_lab.rollout.engine import TransformersEngine, end_ids
+from lore_lab.rollout.choose import Place, choose_engine
+from lore_lab.rollout.engine import end_ids
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs, instructions
 from lore_lab.stages.functions.material import make_material, reader
@@ -26,7 +28,8 @@ def run(context: StageContext) -> dict[str, Any]:
     pairs = Pairs.read(context.inputs["data"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     ends = end_ids(model, tokenizer.eos_token_id)
-    engine = TransformersEngine(model, tokenizer.pad_token_id, ends, settings.compute.generation_rounds, settings.compute.prompts_once)
+    tokens = settings.prompt.max_tokens + ALLOWANCE + settings.rl.max_completion_length
+    engine = choose_engine(Place(settings, model, tokenizer, ends, tokens, context.work, context.shared, trains=True))
     renderer, layout = pairs.renderer(settings, tokenizer, head=instructions(context)), pairs.layout(settings)
     examples = [example for _, example in pairs.rows]
     difficulty = _difficulty(context, examples)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lore_lab.cot import build_recipe
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.common import Pairs
+from lore_lab.stages.functions.common import Pairs, taught
 from lore_lab.train.common import load_policy, prepare, save_policy, stage_seed
 from lore_lab.train.sft import target_ids, train_sft
 
@@ -18,11 +18,11 @@ def run(context: StageContext) -> dict[str, Any]:
     pairs = Pairs.read(context.inputs["data"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     renderer, layout = pairs.seeing_renderer(context, tokenizer, model), pairs.layout(settings)
-    recipe = build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"])
+    recipe = build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"], taught(context))
     # Wording is drawn per example, from the run seed: another seed is another phrasing of the same reasoning.
     generator = random.Random(stage_seed(settings.seed, "wording"))
     prompts, targets = [], []
-    for _, example in pairs.rows:
+    for example in (example for _, example in pairs.rows if recipe.covers(example)):
         reasoning = recipe.reasoning(example, generator) if layout.reasons else ""
         prompts.append(renderer.ids(example))
         targets.append(target_ids(tokenizer, layout.render(example.label, reasoning)))
