@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from lore_lab.planner.hours import Gpu
 from lore_lab.stages.records import point_state, read_json
 from lore_lab.stages.store import DamagedArtifactWarning, Store
 
@@ -225,6 +227,51 @@ def data_describe(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def plan(arguments: argparse.Namespace) -> int:
+    """What a command needs of a GPU. Exit code 1 where something does not fit."""
+    from hydra.errors import HydraException
+
+    from lore_lab.config.compose import compose
+    from lore_lab.config.overrides import companions
+    from lore_lab.config.validate import ConfigError, problems
+    from lore_lab.planner.table import plan as planned
+    from lore_lab.planner.table import show
+
+    try:
+        words = [*arguments.words, *companions(arguments.words)]
+        config = compose(tuple(words))
+        if found := problems(config):
+            raise ConfigError("\n".join(found))
+        gpu = Gpu(arguments.gpu_memory, arguments.gpus, **{name: getattr(arguments, name) for name in _GPU})
+        for shown in show(words, config, gpu):
+            _console().print(shown, highlight=False)
+        return int(any(row.peak > gpu.usable for row in planned(config, gpu, sharded=gpu.count > 1)))
+    except (ConfigError, HydraException, ValueError) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+
+
+def export(arguments: argparse.Namespace) -> int:
+    from lore_lab.export import export_point
+
+    try:
+        print(export_point(Path(arguments.root), arguments.point, Path(arguments.directory)))
+    except (LookupError, ValueError, OSError) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+#: what a plan stands on, and the command may say better
+_GPU = {
+    "tflops": "dense bfloat16 peak of a GPU, TFLOP/s",
+    "bandwidth": "of its memory, GB/s",
+    "utilisation": "share of the peak reached in training",
+    "decoding": "share of the bandwidth reached in generation",
+    "reserve": "share of the memory left for the CUDA context and fragmentation",
+}
+
+
 def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(prog="lore-lab", description="Look at artifacts, points and sweeps; tidy them.")
     main_parser.add_argument("--root", default="outputs", help="folder of artifacts, points and sweeps")
@@ -259,6 +306,18 @@ def parser() -> argparse.ArgumentParser:
     laboratory.add_argument("sweep", nargs="?", help="sweep id; the newest one by default")
     laboratory.add_argument("-o", "--output", help="folder; sweeps/<id>/rl by default")
     laboratory.set_defaults(run=rl)
+    planner = commands.add_parser("plan", help="GPU memory and hours of a command, by arithmetic")
+    planner.add_argument("words", nargs="*", help="overrides, e.g. model=qwen2.5-7b peft=lora compute=gpu")
+    planner.add_argument("--gpu-memory", type=float, default=80.0, help="GiB of one GPU")
+    planner.add_argument("--gpus", type=int, default=1, help="GPUs that share one point")
+    gpu = {field.name: field.default for field in dataclasses.fields(Gpu)}
+    for name, text in _GPU.items():
+        planner.add_argument(f"--{name}", type=float, default=gpu[name], help=text)
+    planner.set_defaults(run=plan)
+    exporter = commands.add_parser("export", help="a finished point's policy as a Hugging Face model directory with a model card")
+    exporter.add_argument("point", help="key of the point, or the start of it (lore-lab status lists them)")
+    exporter.add_argument("directory", help="a folder that is not there yet")
+    exporter.set_defaults(run=export)
     lister = commands.add_parser("claims", help="the claims of the papers and how they stand")
     lister.add_argument("--write", metavar="PAGE", help="write the board into this Markdown page instead")
     lister.set_defaults(run=claims)

@@ -20,6 +20,7 @@ from lore_lab.config.overrides import groups, parse, touched
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError, typed, validate
 from lore_lab.data.registry import available
+from lore_lab.models.checkpoint import BadCheckpoint, check, is_hub_id
 from lore_lab.stages.device import AUTO_DEVICE, resolve_device
 from lore_lab.stages.gpus import Gpus, gpus_needed, visible_gpus
 from lore_lab.stages.records import Point, now, point_state, read_json, write_sweep
@@ -86,6 +87,7 @@ def checked_point(config: DictConfig, words: Sequence[str], warned: set[str]) ->
     try:
         plain_config = typed(config)
         _check_source(plain_config)
+        _check_model(plain_config)
         for message in validate(plain_config, touched(words)):
             if message not in warned:
                 warned.add(message)
@@ -105,6 +107,16 @@ def _check_source(config: Config) -> None:
         raise ConfigError(
             f"data.size={config.data.size} cannot act: {config.data.name} has {there} training pairs; take data.size={there} or null"
         )
+
+
+def _check_model(config: Config) -> None:
+    """Raise ConfigError for a directory that holds no model the lab can use."""
+    path = config.model.path
+    try:
+        if path is not None and not is_hub_id(path):
+            check(path)
+    except BadCheckpoint as error:
+        raise ConfigError(f"model.path: {error}") from None
 
 
 def default_workers(device: str) -> int:

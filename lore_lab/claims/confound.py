@@ -6,11 +6,9 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
 from lore_lab.claims.claim import Claim
 from lore_lab.config.fields import walk
-from lore_lab.config.overrides import CONF
+from lore_lab.config.overrides import companion_table
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import ConfigError
 
@@ -67,8 +65,6 @@ def _covered(key: str, allowed: Iterable[str]) -> bool:
 
 
 def _companions(axes: Iterable[str], configs: Iterable[Config]) -> set[str]:
-    """Groups that a chosen source brings along (conf/companions.yaml), where the source is an axis."""
-    if "data" not in axes:
-        return set()
-    table: dict[str, dict[str, str]] = yaml.safe_load((CONF / "companions.yaml").read_text(encoding="utf-8"))
-    return {group for config in configs for group in table.get(config.data.name, {})}
+    """Groups that a chosen option brings along (conf/companions.yaml), where its group is an axis."""
+    tables = {group: table for group, table in companion_table().items() if group in axes}
+    return {other for config in configs for group, table in tables.items() for other in table.get(getattr(config, group).name, {})}

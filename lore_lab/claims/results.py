@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from lore_lab.config.validate import ConfigError
 from lore_lab.data.registry import content
 from lore_lab.stages.graph import SPECS, Node, build
 from lore_lab.stages.keys import code_hash, digest, stage_key, version
-from lore_lab.stages.records import read_json
+from lore_lab.stages.records import commit, read_json
 from lore_lab.stages.store import checksum, write_json
 
 Result = dict[str, Any]
@@ -86,20 +85,6 @@ def _plain(value: Any) -> float | None:
     """A number for JSON; None where it is not finite."""
     number = float(value)
     return number if number - number == 0 else None
-
-
-def commit(folder: Path = EXPERIMENTS.parent) -> str:
-    """The commit of the working tree, with `+changes` where tracked code or settings differ from it; "" without git."""
-    head = _git(folder, "rev-parse", "HEAD")
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "lore_lab", "conf", "train.py")
-    return head + ("+changes" if changed else "")
-
-
-def _git(folder: Path, *words: str) -> str:
-    try:
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def staleness(claim: Claim, result: Result, book: KeyBook) -> str:

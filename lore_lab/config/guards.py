@@ -12,6 +12,7 @@ from lore_lab.config.arms import inert_rules
 from lore_lab.config.inert import UPDATE_MORE, InertRule, one_update
 from lore_lab.config.rollout import uses_vllm
 from lore_lab.config.teacher import taught
+from lore_lab.models.checkpoint import is_hub_id
 
 if TYPE_CHECKING:
     from lore_lab.config.schema import Config
@@ -82,12 +83,21 @@ RULES: tuple[InertRule, ...] = (
               "eval.sampled_size=0 samples no pair", "raise eval.sampled_size"),
     InertRule("pretraining off", ("model.pretrain.*",), lambda c: c.model.pretrain.max_steps == 0,
               "model.pretrain.max_steps=0", "raise it"),
-    InertRule("embedded fields, pretrained model", ("model.vocab_size", "model.hidden_size", "model.intermediate_size", "model.num_*",
-                                                   "model.max_position_embeddings", "model.initializer_range", "model.pretrain.*", "model.seed", "model.architecture"),
+    InertRule("embedded fields, pretrained model", ("model.vocab_size", "model.hidden_size", "model.intermediate_size", "model.num_*", "model.head_dim",
+                                                   "model.max_position_embeddings", "model.tie_word_embeddings", "model.initializer_range", "model.pretrain.*", "model.seed", "model.architecture"),
               lambda c: c.model.path is not None, "model.path gives a finished model", "leave model.path null, or drop the setting"),
     InertRule("no vision tower", ("model.vision.*",), lambda c: not c.model.vision.enabled, "model.vision.enabled=false", "take model=embedded_vlm"),
     InertRule("vision without an image", ("model", "model.vision", "model.vision.*"), lambda c: c.model.vision.enabled and not c.features.image,
               "features.image=false shows the model no image", "take features=image or features.image=true"),
+    InertRule("revision of no hub id", ("model.revision",), lambda c: c.model.path is None or not is_hub_id(c.model.path),
+              "only hub ids have revisions; a directory's files are checksummed", "drop it, or take a hub id as model.path"),
+    InertRule("names", ("model.name", "peft.rates.*", "model.prompt_tokens.*", "model.completion_tokens"), lambda c: True,
+              "it only names an option, or fills in what prompt, rl, sft and eval take from their own fields",
+              "take model=..., prompt.max_tokens, rl.max_completion_length, eval.max_completion_length, sft.learning_rate or rl.learning_rate"),
+    InertRule("settings of no adapter", ("peft.rank", "peft.alpha", "peft.dropout", "peft.targets"), lambda c: c.peft.name == "none",
+              "peft=none trains every weight", "take peft=lora"),
+    InertRule("dropout of adapters without sft", ("peft.dropout",), lambda c: not c.sft.enabled,
+              "only SFT trains with dropout, and the sft stage is off", "take sft=default"),
     InertRule("graded reward, two grades", ("reward",), lambda c: c.reward.name == "graded" and _two_grades(c),
               "with two grades, graded and exact rewards are the same", "take reward=exact"),
     InertRule("list of steps", ("recipe.*",), lambda c: True, "a recipe's own fields only name its steps", "take recipe=..., and step=... under -m"),

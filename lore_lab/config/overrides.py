@@ -98,34 +98,48 @@ def check(arguments: Sequence[str], conf: Path = CONF) -> None:
 
 
 def companions(arguments: Sequence[str], conf: Path = CONF) -> list[str]:
-    """Words that a chosen `data` option brings along (conf/companions.yaml), less the groups the command names itself.
+    """Words that chosen options bring along (conf/companions.yaml), less the groups the command names itself.
 
-    Raises ConfigError when a sweep over `data` would need different ones, or a recipe chooses otherwise: what would be left is not the system.
+    Raises ConfigError when a sweep over such a group would need different ones, or a recipe chooses otherwise: what would be left is not the system.
     """
     parsed = parse(arguments)
-    options = values_of(parsed, "data")
-    if not options:
-        return []
-    table: dict[str, dict[str, str]] = yaml.safe_load((conf / "companions.yaml").read_text(encoding="utf-8"))
     named = {override.key_or_group for override in parsed}
     if _reasons(parsed):
         named.add("format")
-    wanted = [{group: option for group, option in table.get(data, {}).items() if group not in named} for data in options]
-    if any(other != wanted[0] for other in wanted):
-        raise ConfigError(
-            f"data={','.join(options)} need different {', '.join(sorted(set().union(*wanted)))}; name these groups in the command"
-        )
-    words = [f"{group}={option}" for group, option in wanted[0].items()]
-    for recipe in values_of(parsed, "recipe"):
-        chosen = chosen_groups(recipe)
-        fought = [word for word in words if chosen.get(word.partition("=")[0], word.partition("=")[2]) != word.partition("=")[2]]
-        if fought:
-            mine = ", ".join(f"{group}={chosen[group]}" for group in (word.partition("=")[0] for word in fought))
-            raise ConfigError(
-                f"recipe={recipe} chooses {mine}, data={','.join(options)} needs {', '.join(fought)} (conf/companions.yaml): take data=world, "
-                f"or name these groups in the command to run what is left of the system: {' '.join(fought)}"
-            )
+    words: list[str] = []
+    for group, table in companion_table(conf).items():
+        if options := values_of(parsed, group):
+            words += _brought(group, options, table, named, values_of(parsed, "recipe"))
     return words
+
+
+#: the option of a group that brings nothing along
+_PLAIN = {"data": "world", "model": "embedded"}
+
+
+def companion_table(conf: Path = CONF) -> dict[str, dict[str, dict[str, str]]]:
+    """group -> option -> the groups it brings along, with their options."""
+    found: dict[str, dict[str, dict[str, str]]] = yaml.safe_load((conf / "companions.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def _brought(group: str, options: Sequence[str], table: dict[str, dict[str, str]], named: set[str], recipes: Sequence[str]) -> list[str]:
+    """What `options` of `group` bring along, all the same."""
+    wanted = [{other: option for other, option in table.get(own, {}).items() if other not in named} for own in options]
+    asked = f"{group}={','.join(options)}"
+    if any(others != wanted[0] for others in wanted):
+        raise ConfigError(f"{asked} need different {', '.join(sorted(set().union(*wanted)))}; name these groups in the command")
+    for recipe in recipes:
+        chosen = chosen_groups(recipe)
+        fought = {other: option for other, option in wanted[0].items() if chosen.get(other, option) != option}
+        if fought:
+            mine = ", ".join(f"{other}={chosen[other]}" for other in fought)
+            needed = [f"{other}={option}" for other, option in fought.items()]
+            raise ConfigError(
+                f"recipe={recipe} chooses {mine}, {asked} needs {', '.join(needed)} (conf/companions.yaml): take {group}={_PLAIN[group]}, "
+                f"or name these groups in the command to run what is left of the system: {' '.join(needed)}"
+            )
+    return [f"{other}={option}" for other, option in wanted[0].items()]
 
 
 def values_of(parsed: Iterable[Any], key: str) -> list[str]:

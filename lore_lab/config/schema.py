@@ -75,6 +75,35 @@ class PretrainConfig:
 
 
 @dataclass
+class PromptTokensConfig:
+    """What `prompt.max_tokens` is under each option of group `prompt`, unless the command says otherwise."""
+
+    short: int = setting("tokens under prompt=short", ge=16, le=131072, source="LORE (secondary notes): about 100")
+    medium: int = setting("tokens under prompt=medium", ge=16, le=131072, source="LORE (secondary notes): about 800")
+    long: int = setting("tokens under prompt=long", ge=16, le=131072, source="LORE (secondary notes): about 7000")
+
+
+@dataclass
+class RatesConfig:
+    """Peak learning rates of a pretrained model: adapters want about ten times those of all weights."""
+
+    sft: float = setting("under sft=pretrained", gt=0, le=1, source="assumed")
+    rl: float = setting("under rl=pretrained", gt=0, le=1, source="assumed")
+
+
+@dataclass
+class PeftConfig:
+    """Which weights a training stage moves (group `peft`). Every stage trains an adapter of its own on the policy it is given."""
+
+    name: str = setting("all weights, or low-rank adapters", choices=("none", "lora"), source="LoRA 2106.09685")
+    rank: int = setting("r", ge=1, le=1024, source="assumed")
+    alpha: float = setting("the adapter's output is scaled by alpha / rank", gt=0, source="assumed")
+    dropout: float = setting("on the adapter's input, in SFT; RL trains without any", ge=0, lt=1, source="assumed")
+    targets: list[str] = setting("linear layers of a block that get one", source="QLoRA 2305.14314: all of them")
+    rates: RatesConfig = field(default_factory=RatesConfig)
+
+
+@dataclass
 class OptimizerConfig:
     """What SFT and RL hand to AdamW and the schedule; every field explicit because library defaults drift."""
 
@@ -115,19 +144,25 @@ class VisionConfig:
 
 @dataclass
 class ModelConfig:
-    """The policy's starting point (group `model`)."""
+    """The policy's starting point (group `model`). Sizes have transformers' names; null: config.json of the directory has them."""
 
-    name: str = setting("shown in tables; for a pretrained model the hub id or directory")
-    architecture: str = setting("transformers model type made from its config when `path` is null, e.g. qwen2")
-    path: str | None = setting("directory or hub id of pretrained weights; null makes a model from the fields below")
-    revision: str | None = setting("hub revision; null is refused for hub ids, so that weights cannot move")
-    vocab_size: int = setting("byte-level BPE size, trained on the source's texts", ge=300)
-    hidden_size: int = setting("width", ge=8)
-    intermediate_size: int = setting("MLP width", ge=8)
-    num_hidden_layers: int = setting("layers", ge=1)
-    num_attention_heads: int = setting("query heads", ge=1)
-    num_key_value_heads: int = setting("key/value heads", ge=1)
-    max_position_embeddings: int = setting("longest sequence, tokens", ge=32)
+    name: str = setting("the option of group model")
+    path: str | None = setting("directory or hub id (owner/name) of pretrained weights; null makes a model from the sizes below")
+    revision: str | None = setting("commit of a hub id, 40 hex digits; null is refused for hub ids, so that weights cannot move")
+    dtype: str = setting("what the weights are kept in", choices=("float32", "bfloat16"))
+    attention: str = setting("attention of transformers", choices=("sdpa", "eager", "flash_attention_2"))
+    prompt_tokens: PromptTokensConfig = field(default_factory=PromptTokensConfig)
+    completion_tokens: int = setting("length limit of completions in RL and evaluation, unless the command says otherwise", ge=1)
+    architecture: str | None = setting("transformers model type, e.g. qwen2")
+    vocab_size: int | None = setting("tokens; embedded: byte-level BPE, trained on the source's texts", ge=300)
+    hidden_size: int | None = setting("width", ge=8)
+    intermediate_size: int | None = setting("MLP width", ge=8)
+    num_hidden_layers: int | None = setting("layers", ge=1)
+    num_attention_heads: int | None = setting("query heads", ge=1)
+    num_key_value_heads: int | None = setting("key/value heads", ge=1)
+    head_dim: int | None = setting("width of a head; null is hidden_size / num_attention_heads", ge=2)
+    max_position_embeddings: int | None = setting("longest sequence, tokens", ge=32)
+    tie_word_embeddings: bool | None = setting("whether the output layer is the input embedding")
     initializer_range: float = setting("standard deviation of initial weights; a narrow model needs more than the usual 0.02", gt=0, le=1)
     seed: int = setting("of weights and pretraining: fixed across run seeds, as a downloaded checkpoint would be", ge=0)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -410,6 +445,7 @@ class ComputeConfig:
 
     device: str = setting("auto: a GPU where torch was built for one and the driver is there", choices=("auto", "cpu", "cuda"))
     precision: str = setting("training autocast", choices=("fp32", "bf16"))
+    gradient_checkpointing: bool = setting("keep one activation a layer and compute the others again in the backward pass")
     length_buckets: int = setting("groups of like length a micro-batch goes through the model in; 1 is one padded batch", ge=1)
     generation_rounds: int = setting(
         "parts a completion's length limit is generated in; after each, finished rows leave the batch. 1 is one generate call", ge=1
@@ -460,6 +496,7 @@ class Config:
     format: FormatConfig = field(default_factory=FormatConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
+    peft: PeftConfig = field(default_factory=PeftConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
     rl: RlConfig = field(default_factory=RlConfig)

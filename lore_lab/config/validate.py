@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +16,8 @@ from lore_lab.config.guards import inert, one_update
 from lore_lab.config.rollout import truncated, uses_vllm
 from lore_lab.config.schema import STUDENT_FORMATS, Config
 from lore_lab.config.teacher import safe_address, taught
+from lore_lab.models.checkpoint import is_hub_id
+from lore_lab.models.shape import KNOWN, LINEAR, longest
 
 
 class ConfigError(ValueError):
@@ -45,6 +49,25 @@ def _shows_no_images(config: Config) -> bool:
 def _longest_completion(config: Config) -> int:
     dpo = config.dpo.max_completion_length if config.dpo.enabled else 0
     return max(config.rl.max_completion_length, config.eval.max_completion_length, dpo)
+
+
+def _too_long(config: Config, tokens: int) -> bool:
+    """Whether sequences of so many tokens are more than the model was made for; False where only the hub knows."""
+    most = longest(config.model)
+    return most is not None and tokens > most
+
+
+def _odd_heads(config: Config) -> bool:
+    model = config.model
+    width, heads, keys = model.hidden_size, model.num_attention_heads, model.num_key_value_heads
+    if model.path is not None or not width or not heads or not keys:
+        return False
+    return width % heads != 0 or heads % keys != 0
+
+
+def _unpinned(config: Config) -> bool:
+    path, revision = config.model.path, config.model.revision
+    return path is not None and is_hub_id(path) and not re.fullmatch(r"[0-9a-f]{40}", revision or "")
 
 
 #: (is it wrong?, message with the config's fields as format arguments)
@@ -118,7 +141,7 @@ _CROSS_FIELD: tuple[Condition, ...] = (
     ),
     (lambda c: c.eval.beams == 1, "eval.beams=1 is the greedy answer again; take 0, or at least 2"),
     (
-        lambda c: c.prompt.max_tokens + _longest_completion(c) > c.model.max_position_embeddings,
+        lambda c: _too_long(c, c.prompt.max_tokens + _longest_completion(c)),
         "prompt.max_tokens={prompt.max_tokens} plus the longest completion exceeds model.max_position_embeddings={model.max_position_embeddings}",
     ),
     (
@@ -153,13 +176,37 @@ _CROSS_FIELD: tuple[Condition, ...] = (
         "sends a key to another machine",
     ),
     (
-        lambda c: c.model.hidden_size % c.model.num_attention_heads != 0 or c.model.num_attention_heads % c.model.num_key_value_heads != 0,
+        _odd_heads,
         "model.num_attention_heads={model.num_attention_heads} must divide model.hidden_size={model.hidden_size} and be a multiple of "
         "model.num_key_value_heads={model.num_key_value_heads}",
     ),
     (
-        lambda c: c.model.path is not None and "/" in c.model.path and not c.model.path.startswith((".", "/")) and c.model.revision is None,
-        "model.path={model.path} is a hub id: pin model.revision, so that the weights cannot move",
+        _unpinned,
+        "model.path={model.path} is a hub id: pin model.revision to a commit (40 hex digits), so that the weights cannot move; "
+        "`git ls-remote https://huggingface.co/{model.path} HEAD` prints the present one",
+    ),
+    (
+        lambda c: c.model.path is None and c.model.dtype != "float32",
+        "model.dtype={model.dtype}: the embedded model is made in float32; bfloat16 weights are for model.path",
+    ),
+    (
+        lambda c: c.model.dtype == "bfloat16" and c.peft.name == "none",
+        "model.dtype=bfloat16 with peft=none would train bfloat16 weights, which lose updates below 1/256 of a weight; take peft=lora, or "
+        "model.dtype=float32 compute.precision=bf16",
+    ),
+    (
+        lambda c: c.model.attention == "flash_attention_2" and (c.model.dtype == "float32" or not importlib.util.find_spec("flash_attn")),
+        "model.attention=flash_attention_2 needs model.dtype=bfloat16 and the package flash-attn, which needs a CUDA GPU; take sdpa",
+    ),
+    (
+        lambda c: c.distill.enabled and c.model.architecture is None,
+        "distill makes a student of model.architecture, which model={model.name} leaves open; take one of the named models",
+    ),
+    (lambda c: c.peft.name != "none" and not c.peft.targets, "peft.targets is empty: no layer gets an adapter; take peft=lora"),
+    (lambda c: len(set(c.peft.targets)) < len(c.peft.targets), "peft.targets={peft.targets} names a layer twice"),
+    (
+        lambda c: c.model.architecture in KNOWN and bool(set(c.peft.targets) - set(LINEAR)),
+        "peft.targets={peft.targets}: the linear layers of {model.architecture} are " + ", ".join(LINEAR),
     ),
     (
         lambda c: c.format.name == "label_only" and (c.reward.name in ("rule_aware", "format") or c.rl.stepwise.enabled),
@@ -170,7 +217,7 @@ _CROSS_FIELD: tuple[Condition, ...] = (
         "rl.sft_auxiliary needs targets with reasoning under format={format.name}, cot=none writes none",
     ),
     (
-        lambda c: c.rl.guided_replay.enabled and c.prompt.max_tokens + 64 + c.rl.max_completion_length > c.model.max_position_embeddings,
+        lambda c: c.rl.guided_replay.enabled and _too_long(c, c.prompt.max_tokens + 64 + c.rl.max_completion_length),
         "rl.guided_replay adds up to 64 tokens of hint to prompt.max_tokens={prompt.max_tokens}: too long for model.max_position_embeddings",
     ),
     (

@@ -34,11 +34,14 @@ def content(config: Any) -> dict[str, str]:
     if not getattr(config, "path", None):
         return {}
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path] if path.is_file() else []
-    return {str(file.relative_to(path) if path.is_dir() else file.name): _checksum(str(file), file.stat().st_mtime_ns) for file in files}
+    return {
+        str(file.relative_to(path) if path.is_dir() else file.name): file_checksum(str(file), file.stat().st_mtime_ns) for file in files
+    }
 
 
 @functools.cache
-def _checksum(path: str, modified: int) -> str:
+def file_checksum(path: str, modified: int) -> str:
+    """sha256 of a file, read once a process for as long as it is not `modified` (nanoseconds)."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from lore_lab.config.schema import FeaturesConfig, PromptConfig
 
 
+#: what Llama's chat templates are told that today is, their own default: a prompt must not change overnight
+_DATE = "26 Jul 2024"
+
+
 class PromptTooLong(ValueError):
     """Instruction and query alone exceed `prompt.max_tokens`."""
 
@@ -42,7 +46,11 @@ class Renderer:
         written = instruction(self.prompt.template, self.grades, self.rules, self.reason_first)
         self.lines = written if self.head is None else list(self.head)
         self._chat = getattr(self.tokenizer, "chat_template", None) is not None
-        self._special = [token for token in getattr(self.tokenizer, "all_special_tokens", ()) if token.strip()]
+        own = [
+            *getattr(self.tokenizer, "all_special_tokens", ()),
+            *getattr(self.tokenizer, "get_added_vocab", dict)(),
+        ]  # <think> is only added
+        self._special = [token for token in dict.fromkeys(own) if token.strip()]
 
     def ids(self, example: Example) -> list[int]:
         """Token ids of the prompt, at most `prompt.max_tokens`, ending where the completion begins."""
@@ -90,7 +98,7 @@ class Renderer:
         if self._chat:
             message = [{"role": "user", "content": text}]
             ids = self.tokenizer.apply_chat_template(
-                message, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False
+                message, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False, date_string=_DATE
             )
             return list(ids)
         return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))

@@ -26,5 +26,6 @@ def shareable(model: Any) -> bool:
 def prefilled(model: Any, ids: torch.Tensor, mask: torch.Tensor, **options: Any) -> DynamicCache:
     """A causal LM's keys and values of (B, P) tokens, with their gradients; its head is not run."""
     cache = DynamicCache(config=model.config)
-    model.base_model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
+    decoder = getattr(model, "get_base_model", lambda: model)().base_model  # under an adapter lies the causal LM
+    decoder(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
     return cache

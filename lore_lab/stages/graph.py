@@ -18,6 +18,7 @@ from lore_lab.config.teacher import UNKEYED as TEACHER_UNKEYED
 from lore_lab.config.teacher import taught
 from lore_lab.data.registry import content as data_content
 from lore_lab.data.registry import source_module
+from lore_lab.models.checkpoint import content as model_content
 from lore_lab.rewards.judge import modules as reward_modules
 from lore_lab.stages.device import resolve_device
 from lore_lab.stages.keys import digest, stage_key
@@ -113,8 +114,13 @@ SPECS: dict[str, StageSpec] = {
         "lore_lab.stages.functions.base:run",
         ("data", "model", "compute"),
         _TRAINING_LIBRARIES,
-        without=("data.size", "model.name", "model.vision"),
+        without=("data.size", "model.name", "model.prompt_tokens", "model.completion_tokens", "model.vision"),
         modules=_source_modules,
+    ),
+    "pretrained": StageSpec(
+        "lore_lab.stages.functions.pretrained:run",
+        ("model.path", "model.revision", "model.dtype", "model.attention", "model.content"),
+        _TRAINING_LIBRARIES,
     ),
     "vision": StageSpec(
         "lore_lab.stages.functions.vision:run",
@@ -139,23 +145,24 @@ SPECS: dict[str, StageSpec] = {
     ),
     "sft": StageSpec(
         "lore_lab.stages.functions.sft:run",
-        ("sft", "prompt", "features", "format", "cot", "seed", "compute"),
+        ("sft", "peft", "prompt", "features", "format", "cot", "seed", "compute"),
         _TRAINING_LIBRARIES,
+        without=("peft.rates",),
         modules=lambda config: (*_cot_modules(config), *_image_modules(config)),
         more=_image_keys,
         ranks=True,
     ),
     "dpo": StageSpec(
         "lore_lab.stages.functions.dpo:run",
-        ("dpo", "prompt", "features", "format", "seed", "compute"),
+        ("dpo", "peft", "prompt", "features", "format", "seed", "compute"),
         _TRAINING_LIBRARIES,
-        without=("dpo.pairs_from",),
+        without=("dpo.pairs_from", "peft.rates"),
     ),
     "rl": StageSpec(
         "lore_lab.stages.functions.rl:run",
-        ("rl", "reward", "curriculum", "prompt", "features", "format", "seed", "compute"),
+        ("rl", "peft", "reward", "curriculum", "prompt", "features", "format", "seed", "compute"),
         _TRAINING_LIBRARIES,
-        without=("rl.arm",),
+        without=("rl.arm", "peft.rates"),
         engine=("rollout.correction", "rollout.correction_max"),
         modules=lambda config: _rl_choices(config)[0],
         more=lambda config: _rl_choices(config)[1],
@@ -249,6 +256,7 @@ class Node:
 def plain(config: Config) -> dict[str, Any]:
     """The config as nested plain data."""
     content = {name: asdict(value) if is_dataclass(value) else value for name, value in vars(config).items()}  # type: ignore[arg-type]
+    content["model"] |= {"content": model_content(config.model.path)}
     content["data"] |= {"kind_of_source": type(config.data).__name__, "content": data_content(config.data)}
     content["compute"]["device"] = resolve_device(config.compute.device)
     return content
@@ -289,6 +297,15 @@ def _keyed(slice_: Mapping[str, Any], unkeyed: tuple[str, ...]) -> dict[str, Any
     return result
 
 
+def _stands_on(policy: Node) -> dict[str, Node]:
+    """The policies that `policy` was trained from, back to the base: an adapter is loaded on top of them."""
+    found: dict[str, Node] = {}
+    while "policy" in policy.inputs:
+        policy = policy.inputs["policy"]
+        found[f"below_{len(found) + 1}"] = policy
+    return found
+
+
 def build(config: Config) -> dict[str, Node]:
     """The point's stages by role, inputs before their users; the last one is the final evaluation."""
     tree = plain(config)
@@ -298,6 +315,8 @@ def build(config: Config) -> dict[str, Node]:
         """layout: of the completions, where it is not that of the config."""
         spec = _with_engine(SPECS[stage], config)
         linked = {name: nodes[source] for name, source in inputs.items()}
+        if "policy" in linked and config.peft.name != "none":
+            linked |= _stands_on(linked["policy"])
         chosen = tree | {"format": {"name": layout}} if layout else tree
         alone = _RANKS if "compute" in spec.config and not spec.ranks else ()
         cut = _cut(chosen, (*spec.config, *spec.more(config)), (*spec.without, *alone))
@@ -306,7 +325,7 @@ def build(config: Config) -> dict[str, Node]:
         nodes[role] = Node(role, stage, key, cut, linked, parts, nodes[gate] if gate else None)
         return role
 
-    policy = add("base", "base")
+    policy = add("base", "base" if config.model.path is None else "pretrained")
     if config.model.vision.enabled:
         policy = add("vision", "vision", policy=policy)
     add("data", "data")

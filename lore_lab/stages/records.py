@@ -6,9 +6,11 @@ sweeps/<id>/sweep.json    the command, its axes, its points
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +24,7 @@ from lore_lab.stages.lease import Lease
 from lore_lab.stages.store import Store, write_json
 
 _WRITER = "writer.lease"
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
+@functools.cache
+def commit() -> str:
+    """The commit of the working tree, with `+changes` where tracked code or settings differ from it; "" without git."""
+    head = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "lore_lab", "conf", "train.py")
+    return head + ("+changes" if changed else "")
+
+
+def _git(*words: str) -> str:
+    try:
+        return subprocess.run(["git", "-C", str(_ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def point_metrics(store: Store, point: Point) -> dict[str, float]:
     """Metrics of the point's targets, prefixed with their role: "eval/macro_f1", "sft_eval/macro_f1", "baseline/bm25/macro_f1"."""
     metrics: dict[str, float] = {}
@@ -97,6 +115,7 @@ class PointRecord:
             "point": point.key,
             "overrides": list(point.overrides),
             "seed": point.config.seed,
+            "commit": before["commit"] if before.get("state") == "done" and "commit" in before else commit(),
             "config": plain(point.config),
             "state": "queued",
             "host": socket.gethostname(),

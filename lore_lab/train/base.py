@@ -48,19 +48,19 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, lexicon: Sequence[str
 def make_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """A randomly initialised model of `config.architecture`; the caller seeds torch."""
     names = (
-        "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "max_position_embeddings",
-        "initializer_range",
+        "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+        "max_position_embeddings", "initializer_range",
     )  # fmt: skip
     model_config = AutoConfig.for_model(
-        config.architecture,
+        str(config.architecture),
         vocab_size=len(tokenizer),
-        tie_word_embeddings=True,
+        tie_word_embeddings=config.tie_word_embeddings,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
-        **{name: getattr(config, name) for name in names},
+        **{name: getattr(config, name) for name in names if getattr(config, name) is not None},
     )
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(model_config, dtype=torch.float32)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(model_config, dtype=torch.float32, attn_implementation=config.attention)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     return model

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from huggingface_hub import snapshot_download
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,9 +27,15 @@ from transformers import (
     TrainerCallback,
 )
 
+from lore_lab.models.checkpoint import SMALL
+
 if TYPE_CHECKING:
     from lore_lab.config.schema import OptimizerConfig
 
+#: of a policy artifact: dtype, attention, and what it stands on where its folder is no whole model. `on`: the policy below an adapter, relative to the
+#: folder; `weights`: path and revision of pretrained ones.
+NOTE = "policy.json"
+ADAPTER = "adapter_model.safetensors"
 Log = Callable[[int, Mapping[str, float]], None]
 Report = Callable[[int, int, str], None]
 
@@ -55,21 +63,78 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer as it was saved. AutoTokenizer goes by the model's type and gives a tokenizer trained here Qwen's splitting rules."""
     declared = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8")).get("tokenizer_class")
     kind: Any = PreTrainedTokenizerFast if declared == "TokenizersBackend" else AutoTokenizer
-    return kind.from_pretrained(path, trust_remote_code=False)
+    tokenizer = kind.from_pretrained(path, trust_remote_code=False)
+    if tokenizer.pad_token_id is None:  # Llama has none: padding is masked everywhere, so any token serves
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def load_policy(path: Path, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model (fp32, on `device`) and tokenizer of a policy artifact. Safetensors only, no remote code."""
-    tokenizer = load_tokenizer(path)
-    sees = hasattr(AutoConfig.from_pretrained(path, trust_remote_code=False), "vision_config")
+    """Model (on `device`, in the type its weights are kept in, adapters merged) and tokenizer of a policy artifact.
+
+    Safetensors only, no remote code.
+    """
+    return _load(path).to(device), load_tokenizer(path)
+
+
+def _load(path: Path) -> Any:
+    note = json.loads((path / NOTE).read_text(encoding="utf-8"))
+    if "on" in note:
+        if not (path / ADAPTER).is_file():  # peft would take a pickled one instead
+            raise FileNotFoundError(f"{path / ADAPTER} is missing")
+        return PeftModel.from_pretrained(_load(path / note["on"]), str(path), torch_device="cpu").merge_and_unload(safe_merge=True)
+    folder = pretrained_folder(note["weights"]) if "weights" in note else path
+    sees = hasattr(AutoConfig.from_pretrained(folder, trust_remote_code=False), "vision_config")
     kind: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-    model: Any = kind.from_pretrained(path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
-    return model.to(device), tokenizer
+    return kind.from_pretrained(
+        folder,
+        dtype=note["dtype"],
+        attn_implementation=note["attention"],
+        trust_remote_code=False,
+        use_safetensors=True,
+    )
 
 
-def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    model.save_pretrained(path)
+def pretrained_folder(weights: Mapping[str, str]) -> Path:
+    """Where pretrained weights lie: the directory itself, or a hub id's snapshot of one commit, downloaded where it is not there yet."""
+    if "revision" not in weights:
+        return Path(weights["path"])
+    return Path(snapshot_download(weights["path"], revision=weights["revision"], allow_patterns=[*SMALL, "*.safetensors"]))
+
+
+def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, on: Path | None = None) -> None:
+    """What a stage hands on: the whole model, or only its adapter. on: the policy that an adapter was trained on, an artifact of the same store.
+
+    Raises ValueError for an adapter without `on`.
+    """
+    note = {"dtype": str(model.dtype).removeprefix("torch."), "attention": model.config._attn_implementation}
+    if isinstance(model, PeftModel):
+        if on is None:
+            raise ValueError("an adapter is nothing without the policy that it was trained on")
+        model.save_pretrained(str(path), selected_adapters=["default"], save_embedding_layers=False)
+        note["on"] = str(Path("..", "..", on.parent.name, on.name))  # store/<stage>/<key>: a store that is moved keeps its policies
+    else:
+        model.save_pretrained(path)
     tokenizer.save_pretrained(path)
+    (path / NOTE).write_text(json.dumps(note), encoding="utf-8")
+
+
+def adapted(model: PreTrainedModel, peft: Any, seed: int) -> Any:
+    """`model` itself under peft=none, else wrapped with a fresh adapter, which changes nothing yet, in float32; only it is trained.
+
+    Raises ValueError for a target that the model lacks.
+    """
+    if peft.name == "none":
+        return model
+    layers = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    missing = sorted(set(peft.targets) - layers)
+    if missing:
+        raise ValueError(f"peft.targets: the model has no linear layer {', '.join(missing)}; there are {', '.join(sorted(layers))}")
+    torch.manual_seed(seed)
+    settings = LoraConfig(
+        r=peft.rank, lora_alpha=peft.alpha, lora_dropout=peft.dropout, target_modules=list(peft.targets), bias="none", task_type="CAUSAL_LM"
+    )
+    return get_peft_model(model, settings)
 
 
 def optimizer_arguments(config: OptimizerConfig) -> dict[str, Any]:
@@ -114,7 +179,7 @@ def common_arguments(output: Path, seed: int, compute: Any, save_steps: int) -> 
         "bf16": compute.precision == "bf16",
         "fp16": False,
         "tf32": None,
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": compute.gradient_checkpointing,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": [],

@@ -87,9 +87,12 @@ class Probe:
         self.set = material.probe(config.probe_size)
         self.sampling = Sampling(material.config.temperature, material.config.max_completion_length)
         self.repeated = [prompt for prompt in self.set.prompts for _ in range(config.probe_samples)]
-        self.weights = [parameter.detach().clone() for parameter in trainer.model.parameters()] if self.repeated else []
+        self.weights = [parameter.detach().clone() for parameter in self._trained()] if self.repeated else []
         self.reference = self._generate(self.repeated, self.sampling) if self.repeated else []
         self.reference_log_probs = self._log_probs(self.reference) if self.repeated else []
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.trainer.model.parameters() if parameter.requires_grad]
 
     def _generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[int]]:
         devices = [self.trainer.model.device] if self.trainer.model.device.type == "cuda" else []
@@ -115,7 +118,7 @@ class Probe:
     @contextmanager
     def _start_weights(self) -> Iterator[None]:
         """The model with the weights RL started from, and back."""
-        parameters = list(self.trainer.model.parameters())
+        parameters = self._trained()
         present = [parameter.data for parameter in parameters]
         try:
             for parameter, weights in zip(parameters, self.weights, strict=True):

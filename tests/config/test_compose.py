@@ -20,11 +20,12 @@ from tests.conftest import composed
 Compose = Callable[..., Config]
 FILES = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
 OPTIONS = [(group, option) for group, options in groups().items() for option in options]
-NEEDED = {"data": ["data.path=pairs.parquet"]}  #: a table is nothing without its file
+#: a table is nothing without its file, nor a pretrained model without its directory
+NEEDED = {("data", "world"): [], "data": ["data.path=pairs.parquet"], ("model", "pretrained"): ["model.path=./weights"]}
 
 
 def words(group: str, option: str) -> list[str]:
-    extra = NEEDED.get(group, []) if option != "world" else []
+    extra = NEEDED.get((group, option), NEEDED.get(group, []))
     return [f"{group}={option}", *extra]
 
 

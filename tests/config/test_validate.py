@@ -249,7 +249,34 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "model.num_attention_heads=3",
         "model.num_attention_heads=3 must divide model.hidden_size=128 and be a multiple of model.num_key_value_heads=2",
     ),
-    ("model.path=someone/some-model", "model.path=someone/some-model is a hub id: pin model.revision, so that the weights cannot move"),
+    *(
+        (
+            f"model.path=someone/some-model {revision}",
+            "model.path=someone/some-model is a hub id: pin model.revision to a commit (40 hex digits), so that the weights cannot move; "
+            "`git ls-remote https://huggingface.co/someone/some-model HEAD` prints the present one",
+        )
+        for revision in ("", "model.revision=main", "model.revision=0123abc")
+    ),
+    ("model.dtype=bfloat16 peft=lora", "model.dtype=bfloat16: the embedded model is made in float32; bfloat16 weights are for model.path"),
+    (
+        "model.dtype=bfloat16 model.path=./weights",
+        "model.dtype=bfloat16 with peft=none would train bfloat16 weights, which lose updates below 1/256 of a weight; take peft=lora, or "
+        "model.dtype=float32 compute.precision=bf16",
+    ),
+    (
+        "model.attention=flash_attention_2",
+        "model.attention=flash_attention_2 needs model.dtype=bfloat16 and the package flash-attn, which needs a CUDA GPU; take sdpa",
+    ),
+    (
+        "model=pretrained model.path=./weights distill=label",
+        "distill makes a student of model.architecture, which model=pretrained leaves open; take one of the named models",
+    ),
+    ("peft.name=lora", "peft.targets is empty: no layer gets an adapter; take peft=lora"),
+    (
+        "peft=lora peft.targets=[q_prj]",
+        "peft.targets=['q_prj']: the linear layers of qwen2 are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+    ),
+    ("peft=lora peft.targets=[q_proj,q_proj]", "peft.targets=['q_proj', 'q_proj'] names a layer twice"),
     (
         "format=label_only cot=none reward=rule_aware",
         "format=label_only has no reasoning for reward.name=rule_aware or rl.stepwise to look at; take reward=exact or another format",
@@ -374,7 +401,7 @@ def test_every_cross_field_rule_has_a_contradiction_above(compose: Compose) -> N
         "rl.gradient_accumulation_steps=2",
         "rl.gradient_accumulation_steps=16",
         "model.path=./weights",
-        "model.path=someone/some-model model.revision=0123abc",
+        f"model.path=someone/some-model model.revision={'0a' * 20}",
         "eval.sampled_size=200",
         "sft=off eval.stages=[]",
         "format=label_only cot=none",

@@ -196,7 +196,7 @@ def test_inputs_come_before_their_users_and_the_final_evaluation_last(compose: C
 
 def test_a_stage_holds_only_its_slice(compose: Compose) -> None:
     nodes = build(compose())
-    assert set(nodes["rl"].config) == {"rl", "reward", "curriculum", "prompt", "features", "format", "seed", "compute", "data"}
+    assert set(nodes["rl"].config) == {"rl", "peft", "reward", "curriculum", "prompt", "features", "format", "seed", "compute", "data"}
     assert set(build(compose("rl.watch.probe_every=0"))["rl"].config) == set(nodes["rl"].config) - {"data"}
     assert set(nodes["bench"].config) == {"data", "eval"}
     assert set(nodes["bench"].config["eval"]) == {"subsets", "size"}

@@ -13,7 +13,7 @@ from lore_lab.prompts.reading import read_completion
 from lore_lab.rollout.engine import Engine, Sampling, TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs, instructions
-from lore_lab.train.common import load_policy, prepare, save_policy
+from lore_lab.train.common import adapted, load_policy, prepare, save_policy, stage_seed
 from lore_lab.train.dpo import Preference, train_dpo
 
 BATCH = 256  #: completions decoded at once
@@ -57,11 +57,12 @@ def run(context: StageContext) -> dict[str, Any]:
         rejected=[read(one.pair.rejected_ids)[0] for one in found],
     )
     table.to_parquet(context.output / "pairs.parquet", index=False)
+    model = adapted(model, settings.peft, stage_seed(settings.seed, "dpo adapter"))
     train_dpo(
         config, settings.seed, settings.compute, model, tokenizer, [one.pair for one in found], context.work, context.curves.log,
         context.progress,
     )  # fmt: skip
-    save_policy(model, tokenizer, context.output)
+    save_policy(model, tokenizer, context.output, on=context.inputs["policy"].path)
     seen = config.max_steps * config.per_device_train_batch_size * config.gradient_accumulation_steps
     return {
         "examples": len(examples),

@@ -17,7 +17,7 @@ from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs, instructions
 from lore_lab.stages.functions.material import make_material, reader
 from lore_lab.stages.store import write_json
-from lore_lab.train.common import load_policy, prepare, save_policy, stage_seed
+from lore_lab.train.common import adapted, load_policy, prepare, save_policy, stage_seed
 from lore_lab.train.curriculum import order
 from lore_lab.train.grpo import prompts_needed, prompts_per_window, repeats_per_window, train_grpo
 
@@ -27,6 +27,7 @@ def run(context: StageContext) -> dict[str, Any]:
     prepare(settings.compute.device, settings.compute.threads)
     pairs = Pairs.read(context.inputs["data"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
+    model = adapted(model, settings.peft, stage_seed(settings.seed, "rl adapter"))
     ends = end_ids(model, tokenizer.eos_token_id)
     tokens = settings.prompt.max_tokens + ALLOWANCE + settings.rl.max_completion_length
     engine = choose_engine(Place(settings, model, tokenizer, ends, tokens, context.work, context.shared, trains=True))
@@ -47,7 +48,7 @@ def run(context: StageContext) -> dict[str, Any]:
     )  # fmt: skip
     if context.rank:
         return {}
-    save_policy(model, tokenizer, context.output)
+    save_policy(model, tokenizer, context.output, on=context.inputs["policy"].path)
     content = {"examples": [examples[index].id for index in realised], "difficulty": [float(difficulty[index]) for index in realised]}
     write_json(context.output / "order.json", content)
     return {"prompts_visited": len(realised), "epochs": len(realised) / len(examples)} | renderer.report()

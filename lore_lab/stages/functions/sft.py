@@ -8,7 +8,7 @@ from typing import Any
 from lore_lab.cot import build_recipe
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs, taught
-from lore_lab.train.common import load_policy, prepare, save_policy, stage_seed
+from lore_lab.train.common import adapted, load_policy, prepare, save_policy, stage_seed
 from lore_lab.train.sft import target_ids, train_sft
 
 
@@ -18,6 +18,7 @@ def run(context: StageContext) -> dict[str, Any]:
     pairs = Pairs.read(context.inputs["data"])
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     renderer, layout = pairs.seeing_renderer(context, tokenizer, model), pairs.layout(settings)
+    model = adapted(model, settings.peft, stage_seed(settings.seed, "sft adapter"))
     recipe = build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"], taught(context))
     # Wording is drawn per example, from the run seed: another seed is another phrasing of the same reasoning.
     generator = random.Random(stage_seed(settings.seed, "wording"))
@@ -40,6 +41,6 @@ def run(context: StageContext) -> dict[str, Any]:
     )
     if context.rank:
         return {}
-    save_policy(model, tokenizer, context.output)
+    save_policy(model, tokenizer, context.output, on=context.inputs["policy"].path)
     lengths = {"prompt_tokens": sum(map(len, prompts)) / len(prompts), "target_tokens": sum(map(len, targets)) / len(targets)}
     return metrics | lengths | renderer.report()

@@ -1,0 +1,1 @@
+"""Pretrained models: what a checkpoint must have, and its shape. Imports no torch."""
