@@ -17,6 +17,7 @@ from lore_lab.evaluate.calibration import tempered
 from lore_lab.evaluate.predict import Pair, pair_row, predict
 from lore_lab.evaluate.probabilities import attach, label_choices, label_probabilities, with_probabilities
 from lore_lab.prompts.formats import ResponseFormat
+from lore_lab.prompts.images import extend
 from lore_lab.rollout.engine import Engine, Sampling
 
 
@@ -52,7 +53,7 @@ def first_token(policy: Policy, pairs: Sequence[Pair], sampling: Sampling, sampl
     if not layout.answer_first:
         raise ValueError(f"format={layout.name} has no label to read before its reasoning; take eval.decode=generate")
     shared, choices = label_choices("", policy.tokenizer, layout)
-    work = [([*pair.prompt, *shared], choices) for pair in pairs]
+    work = [(extend(pair.prompt, shared), choices) for pair in pairs]
     found = label_probabilities(work, layout.grades, policy.engine, policy.batch_size, policy.report)
 
     def row(place: int, mode: str, sample: int, grade: int) -> dict[str, Any]:
