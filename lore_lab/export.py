@@ -124,6 +124,7 @@ def card(finished: Finished, example: str) -> str:
             "## Prompt",
             "The model was trained and measured on prompts of exactly this form, greedily decoded:",
             _fenced(example),
+            *_loading(base),
             "",
             "## Data",
             f"`{_fence_free(data['name'])}`: {pairs['pairs']} training pairs, {pairs.get('label_noise', 0):.1%} of their labels differ from the known truth.",
@@ -147,6 +148,15 @@ def card(finished: Finished, example: str) -> str:
             "those of its training data, mistakes of its annotators included. It must not be the only judge where a wrong grade does harm.",
             "",
         ]
+    )
+
+
+def _loading(base: str | None) -> list[str]:
+    """How the tokenizer is loaded, where not by AutoTokenizer: that goes by the model's type, whose own splitting rules are others."""
+    return (
+        []
+        if base
+        else ["", "Its tokenizer was trained with it: load it with `PreTrainedTokenizerFast.from_pretrained`, not `AutoTokenizer`."]
     )
 
 

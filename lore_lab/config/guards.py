@@ -141,6 +141,7 @@ def inert(config: Config, touched: Iterable[str]) -> list[str]:
 _SWITCHES = {
     ("deploy off", "deploy.enabled"), ("rl off", "rl.enabled"), ("sft off", "sft.enabled"), ("distill off", "distill.enabled"), ("instructions as written", "instructions.name"),
     ("pretraining off", "model.pretrain.max_steps"), ("student's pretraining off", "distill.student.pretrain.max_steps"), ("no vision tower", "model.vision.enabled"),
+    ("dpo off", "dpo.enabled"), ("selection off", "selection.enabled"),
 }  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class AnswerCache:
     def _one(self, key: bytes) -> np.ndarray | None:
         try:
             row = self._row(key)
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):  # a damaged page can hold text that is none
             self._close()  # the file may have been replaced by a whole one
             outcome, answer = "damaged", None
         else:

@@ -189,7 +189,7 @@ def test_the_list_of_claims_comes_without_torch(tmp_path: Path, capsys: pytest.C
     assert main(["--root", str(tmp_path), "claims"]) == 0
     printed = capsys.readouterr().out
     assert "lore/clip_higher" in printed
-    assert "needs the DPO stage" in printed
+    assert "needs live search traffic" in printed
     code = "import sys; from lore_lab.cli import main; main(['claims']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=False).returncode == 0
 

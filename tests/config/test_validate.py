@@ -379,6 +379,18 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "distill.student.num_attention_heads=3 must divide distill.student.hidden_size=64 and be a multiple of "
         "distill.student.num_key_value_heads=1",
     ),
+    (
+        "compute.distributed=fsdp2 compute.processes=2",
+        "compute.distributed=fsdp2 keeps shards of the model, rl samples from a whole one; take compute.distributed=ddp or rl=off",
+    ),
+    (
+        "compute.distributed=deepspeed rl=off eval.stages=[]",
+        "compute.distributed=deepspeed has nothing to share over one process; raise compute.processes or take compute.distributed=ddp",
+    ),
+    (
+        "compute.processes=2 reward=guided rl.scale_rewards=batch",
+        "rl.guided_replay under rl.scale_rewards=batch would scale by what other processes replay; take compute.processes=1 or rl.scale_rewards=group",
+    ),
     ("eval.stages=[base]", "eval.stages='base' is not one of 'sft', 'dpo', 'rl'"),
 ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 import lore_lab.export
 from lore_lab.cli import main
@@ -29,8 +29,9 @@ def final_policy(root: Path, record: dict) -> Path:
 def check_export(root: Path, record: dict, folder: Path) -> str:
     """The exported model answers as the point's own policy does; returns its card."""
     own, tokenizer = load_policy(final_policy(root, record), "cpu")
-    model, read = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     card = (folder / "README.md").read_text()
+    kind = PreTrainedTokenizerFast if "PreTrainedTokenizerFast" in card else AutoTokenizer
+    model, read = AutoModelForCausalLM.from_pretrained(folder), kind.from_pretrained(folder)
     prompt = card.split("greedily decoded:\n```\n")[1].split("\n```")[0]
     ids = read(prompt, add_special_tokens=False, return_tensors="pt")
     assert ids["input_ids"].tolist()[0] == tokenizer.encode(prompt, add_special_tokens=False)
