@@ -90,9 +90,10 @@ def _other(function: Callable[[StageContext], dict[str, Any]], context: StageCon
 
 def _watch(others: list[Any], over: threading.Event, die: Callable[[str], None]) -> None:
     """A rank that waits for one that is gone may wait for half an hour."""
-    left = {other.sentinel for other in others}
+    left = {other.sentinel: other for other in others}
     while left:
-        left -= set(wait(left))
+        for gone in wait(list(left)):
+            left.pop(gone).join()  # the sentinel closes a moment before the exit code is there
         if failed := _failed(others):
             if not over.wait(_GRACE):
                 die(failed)
