@@ -6,6 +6,7 @@ YAML names first in its defaults list. Imports neither torch nor anything of tra
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -515,6 +516,7 @@ class Config:
     root: str = setting("folder of artifacts, points and sweeps")
 
 
+@functools.cache
 def register() -> None:
     """Put the schema into Hydra's store; the composed config is then typed and closed."""
     from lore_lab.config.cot import CotConfig

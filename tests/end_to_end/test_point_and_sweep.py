@@ -86,11 +86,12 @@ def test_same_seed_twice_is_identical_and_two_seeds_differ_from_the_first_step(f
 @pytest.mark.parametrize(
     "axis",
     [
-        ["data.size=48,64"],
         ["prompt=short,medium"],
-        ["features=title,caption"],
         ["cot=progressive,naive"],
-        ["curriculum=random,easy_to_hard"],
+        *(
+            pytest.param([axis], marks=pytest.mark.slow)
+            for axis in ("data.size=48,64", "features=title,caption", "curriculum=random,easy_to_hard")
+        ),
     ],
     ids=lambda axis: axis[0],
 )
@@ -103,6 +104,7 @@ def test_every_kind_of_axis_sweeps(lab: Lab, axis: list[str]) -> None:
     assert len(lab.manifests("base")) == 1, "the base model does not depend on the axis"
 
 
+@pytest.mark.slow  # the sweeps of the fast suite run with the lab's own launcher
 def test_joblib_launches_the_same_points(finished: Lab, lab: Lab) -> None:
     run = lab.run("-m", "rl.clip_high=0.2,0.28", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert run.returncode == 0, run.stdout + run.stderr
