@@ -49,10 +49,10 @@ class Artifact:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that readers see the old file or the whole new one, also after a power cut."""
+    """Write JSON, keys in the order of `content`, so that readers see the old file or the whole new one, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=1, sort_keys=True, default=str)
+        json.dump(content, stream, indent=1, default=str)
         stream.write("\n")
         stream.flush()
         os.fsync(stream.fileno())

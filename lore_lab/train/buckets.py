@@ -2,7 +2,8 @@
 
 A micro-batch of mixed lengths is padded to its longest prompt plus its longest completion.
 The same rows in a few groups, each trimmed to its own longest, give the same log-probs, losses and gradients up to the order of sums
-(tests/train/test_buckets.py). `compute.length_buckets=1` is the library's own padded forward.
+(tests/train/test_buckets.py). `compute.length_buckets=1` is the library's own padded forward. In SFT, what all rows of a batch begin with
+(the instructions of a long prompt) goes through the model once, under `compute.prompts_once`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 from trl import SFTTrainer
+
+from lore_lab.rollout.prefix import shareable
+from lore_lab.train.prompts_once import PromptsOnce
+
+_WORTH = 24  #: tokens; a shorter common beginning is not worth a forward pass of its own
 
 
 def groups(mask: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, int, int]]:
@@ -44,6 +50,12 @@ def labelled(model: Any, inputs: dict[str, torch.Tensor]) -> Iterator[dict[str, 
         handle.remove()
 
 
+def common_beginning(ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> int:
+    """How many leading tokens all rows have alike before the last one that no label depends on. ids, mask, labels: (B, T)."""
+    alike = (ids == ids[0]).all(0) & mask.bool().all(0) & (labels == -100).all(0)
+    return max(0, int(alike.long().cumprod(0).sum()) - 1)
+
+
 class BucketedSft(SFTTrainer):
     """SFTTrainer whose forward passes are grouped by length and project only what is scored. compute: ComputeConfig."""
 
@@ -55,15 +67,31 @@ class BucketedSft(SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if num_items_in_batch is None:
             num_items_in_batch = self.accelerator.gather((inputs["labels"][:, 1:] != -100).sum()).sum()
-        mask = inputs["attention_mask"]
+        ids, mask, bare = inputs["input_ids"], inputs["attention_mask"], self.accelerator.unwrap_model(model)
         size = -(-len(mask) // buckets)
+        begun = self._beginning(bare, inputs)
+        if begun:
+            with self.accelerator.autocast():
+                beginning = PromptsOnce(bare, ids[:, : begun + 1], mask[:, : begun + 1])
         losses = []
-        for rows, start, end in groups(mask, size):
+        for rows, start, end in groups(mask[:, begun:], size):
             tensors = {name: tensor[rows] for name, tensor in inputs.items() if isinstance(tensor, torch.Tensor)}
-            part = {name: tensor[:, start:end] if tensor.dim() == 2 else tensor for name, tensor in tensors.items()}  # images stay whole
-            with labelled(self.accelerator.unwrap_model(model), part) if self.compute.labels_only else nullcontext(part) as shown:
-                losses.append(super().compute_loss(model, shown, num_items_in_batch=num_items_in_batch))
+            part = {
+                name: tensor[:, begun + start : begun + end] if tensor.dim() == 2 else tensor for name, tensor in tensors.items()
+            }  # images stay whole
+            with labelled(bare, part) if self.compute.labels_only else nullcontext(part) as shown:
+                through = beginning.behind(rows) if begun else model
+                losses.append(super().compute_loss(through, shown, num_items_in_batch=num_items_in_batch))
         return torch.stack(losses).sum()
+
+    def _beginning(self, bare: Any, inputs: Any) -> int:
+        """Columns to compute once for all rows; 0: none."""
+        if not self.compute.prompts_once or self.args.gradient_checkpointing or self.accelerator.num_processes > 1:
+            return 0  # checkpointed layers keep no cache
+        if "pixel_values" in inputs or not shareable(bare):
+            return 0
+        begun = common_beginning(inputs["input_ids"], inputs["attention_mask"], inputs["labels"])
+        return begun if begun >= _WORTH else 0
 
 
 def bucketed(

@@ -23,7 +23,7 @@ from lore_lab.train.common import save_policy
 
 WORDS = (
     "data.size=40", "model.hidden_size=16", "model.intermediate_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2",
-    "model.num_key_value_heads=1", "model.vocab_size=400", "model.initializer_range=0.5", "rl=off", "format=label_only", "cot=none",
+    "model.num_key_value_heads=1", "model.head_dim=null", "model.vocab_size=400", "model.initializer_range=0.5", "rl=off", "format=label_only", "cot=none",
     "deploy=tiers", "deploy.requests=3000", "deploy.judged=2", "deploy.candidates=3", "deploy.top=2", "deploy.distill_pairs=30",
     "deploy.ranker_bits=10", "deploy.timed=3", "compute.device=cpu", "tracking=local",
 )  # fmt: skip

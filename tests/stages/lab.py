@@ -24,7 +24,7 @@ from tests.conftest import composed
 
 TINY = (
     "model.hidden_size=16", "model.intermediate_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2",
-    "model.num_key_value_heads=1", "model.vocab_size=300", "compute.device=cpu", "prompt.max_tokens=300", "features=title", "features.query_fields=[]",
+    "model.num_key_value_heads=1", "model.head_dim=null", "model.vocab_size=300", "compute.device=cpu", "prompt.max_tokens=300", "features=title", "features.query_fields=[]",
     "prompt.template=bare",
 )  # fmt: skip
 

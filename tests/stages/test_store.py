@@ -102,3 +102,10 @@ def test_discard_removes_what_find_would_return(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert store.find("data", "k1") is None
+
+
+def test_what_is_written_keeps_its_order(tmp_path: Path) -> None:
+    """The rule book is ordered: prompts show its sentences as they stand in source.json."""
+    content = {"used": 1, "accessory": 2}
+    write_json(tmp_path / "a.json", content)
+    assert list(json.loads((tmp_path / "a.json").read_text())) == list(content)

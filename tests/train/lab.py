@@ -21,7 +21,7 @@ from lore_lab.train.idea import Idea, Material, ProbeSet
 
 TINY = (
     "model.hidden_size=16", "model.intermediate_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2",
-    "model.num_key_value_heads=1", "model.vocab_size=300", "compute.device=cpu", "compute.precision=fp32", "compute.threads=1", "compute.length_buckets=1", "compute.prompts_once=false", "compute.sampler_log_probs=false",
+    "model.num_key_value_heads=1", "model.head_dim=null", "model.vocab_size=300", "compute.device=cpu", "compute.precision=fp32", "compute.threads=1", "compute.length_buckets=1", "compute.prompts_once=false", "compute.sampler_log_probs=false",
     "rl.num_generations=4", "rl.per_device_train_batch_size=8", "rl.gradient_accumulation_steps=1", "rl.steps_per_generation=2",
     "rl.num_iterations=2", "rl.max_completion_length=6", "rl.max_steps=4", "rl.save_windows=0", "rl.learning_rate=0.01", "rl.watch.enabled=false",
 )  # fmt: skip

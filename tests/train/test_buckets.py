@@ -122,27 +122,55 @@ def test_the_samplers_log_probs_are_those_of_a_forward_pass(tmp_path: Path, temp
     torch.testing.assert_close(batch["old_per_token_logps"], rescored(trainer, batch) * batch["completion_mask"], rtol=1e-4, atol=1e-5)
 
 
-def test_sft_loss_and_gradients_equal_the_padded_batch(tmp_path: Path) -> None:
-    policy = model()
-    tokenizer = train_tokenizer(TEXTS, 300)
-    rows = {"input_ids": [[5, 6, 7, 8]], "completion_mask": [[0, 0, 1, 1]]}
-    trainer = BucketedSft(
-        policy, SFTConfig(output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False, max_length=None), train_dataset=Dataset.from_dict(rows),
-        processing_class=tokenizer,
-    )  # fmt: skip
+def begun() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(ids, mask, labels): right-padded rows that begin with the same 26 tokens; what follows them differs, and its length."""
+    torch.manual_seed(2)
+    lengths = [3, 9, 5, 12]
+    mask = torch.zeros(4, 26 + 12, dtype=torch.long)
+    for row, length in enumerate(lengths):
+        mask[row, : 26 + length] = 1
+    ids = torch.randint(1, 40, mask.shape)
+    ids[:, :26] = ids[0, :26]
+    ids *= mask
+    labels = ids.masked_fill(mask == 0, -100)
+    for row, length in enumerate(lengths):
+        labels[row, : 26 + length // 2] = -100
+    return ids, mask, labels
+
+
+def unlike() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     ids, mask, _ = batch()
     labels = ids.masked_fill(mask == 0, -100)
     labels[:, :9] = -100
+    return ids, mask, labels
+
+
+@pytest.mark.parametrize("rows", [unlike, begun])
+def test_sft_loss_and_gradients_equal_the_padded_batch(tmp_path: Path, rows: Any) -> None:
+    policy = model()
+    tokenizer = train_tokenizer(TEXTS, 300)
+    dataset = Dataset.from_dict({"input_ids": [[5, 6, 7, 8]], "completion_mask": [[0, 0, 1, 1]]})
+    trainer = BucketedSft(
+        policy, SFTConfig(output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False, max_length=None, gradient_checkpointing=False), train_dataset=dataset,
+        processing_class=tokenizer,
+    )  # fmt: skip
+    ids, mask, labels = rows()
+    calls: list[int] = []
+    policy.base_model.register_forward_hook(
+        lambda module, args, options, output: calls.append(options["input_ids"].numel()), with_kwargs=True
+    )
     results = []
-    for buckets, labels_only in ((1, False), (3, False), (3, True)):
-        trainer.compute = SimpleNamespace(length_buckets=buckets, labels_only=labels_only)
+    for buckets, economies in ((1, False), (3, False), (3, True)):
+        trainer.compute = SimpleNamespace(length_buckets=buckets, labels_only=economies, prompts_once=economies)
         policy.zero_grad()
         inputs = {"input_ids": ids.clone(), "attention_mask": mask.clone(), "labels": labels.clone()}
+        calls.clear()
         loss = trainer.compute_loss(
             policy, inputs, num_items_in_batch=None if buckets == 1 else torch.tensor(int((labels[:, 1:] != -100).sum()))
         )
         loss.backward()
         results.append((loss.detach(), [p.grad.clone() for p in policy.parameters()]))
+    assert (sum(calls) < mask.sum()) == (rows is begun), "the beginning went through the model once"
     for loss, gradients in results[1:]:
         torch.testing.assert_close(loss, results[0][0], rtol=1e-4, atol=1e-5)
         for one, other in zip(gradients, results[0][1], strict=True):
