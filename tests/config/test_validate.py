@@ -274,7 +274,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ("peft.name=lora", "peft.targets is empty: no layer gets an adapter; take peft=lora"),
     (
         "peft=lora peft.targets=[q_prj]",
-        "peft.targets=['q_prj']: the linear layers of qwen2 are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+        "peft.targets=['q_prj']: the linear layers of qwen3 are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
     ),
     ("peft=lora peft.targets=[q_proj,q_proj]", "peft.targets=['q_proj', 'q_proj'] names a layer twice"),
     (

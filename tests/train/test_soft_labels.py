@@ -66,7 +66,7 @@ def test_the_trainers_loss_is_both_terms(tmp_path: Path, buckets: int, accumulat
     trainer = SoftLabels(
         label_ids=LABELS, weight=0.5, model=policy, args=arguments, processing_class=train_tokenizer(TEXTS, 300), train_dataset=Dataset.from_dict(rows)
     )  # fmt: skip
-    trainer.compute = SimpleNamespace(length_buckets=buckets, labels_only=True)
+    trainer.compute = SimpleNamespace(length_buckets=buckets, labels_only=True, prompts_once=False)
     trainer.current_gradient_accumulation_steps = accumulation
     policy.train()
     hard, soft = by_hand(policy)
