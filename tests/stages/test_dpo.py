@@ -9,13 +9,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 
 from lore_lab.config.schema import Config
 from lore_lab.data.example import Example
 from lore_lab.stages.functions import dpo
 from lore_lab.stages.functions.common import Pairs
-from lore_lab.train.common import load_tokenizer
+from lore_lab.stages.graph import build
+from lore_lab.tracking.local import read_table
+from lore_lab.train.common import load_policy, load_tokenizer
 from lore_lab.train.dpo import Preference
 from tests.stages import lab
 
@@ -69,8 +73,11 @@ def prepared(folder: Path, compose: Compose, *words: str) -> tuple[Any, Any]:
     small = ("max_steps=3", "per_device_train_batch_size=2", "examples=12", "max_completion_length=4", "learning_rate=0.01")
     config = compose(*lab.TINY, "dpo=default", "rl=off", "cot=none", "format=label_only", *(f"dpo.{word}" for word in small), *words)
     examples = lab.world(20)
-    inputs = {"data": lab.data(folder / "data", examples), "policy": lab.policy(folder / "policy", config, examples)}
-    return lab.context(folder / "dpo", config, "dpo", inputs), load_tokenizer(inputs["policy"].path)
+    inputs = {"data": lab.data(folder / "data", examples), "policy": lab.policy(folder / "store" / "base" / "policy", config, examples)}
+    inputs |= {
+        name: inputs["policy"] for name in build(config)["dpo"].inputs if name.startswith("below")
+    }  # whole weights need nothing below
+    return lab.context(folder / "store" / "dpo", config, "dpo", inputs), load_tokenizer(inputs["policy"].path)
 
 
 def test_a_policy_without_such_errors_is_told_what_to_change(tmp_path: Path, compose: Compose) -> None:
@@ -80,17 +87,22 @@ def test_a_policy_without_such_errors_is_told_what_to_change(tmp_path: Path, com
         dpo.run(own)
 
 
-def test_the_stage_trains_on_what_it_found_and_writes_it_down(tmp_path: Path, compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, tokenizer = prepared(tmp_path, compose)
+def find(monkeypatch: pytest.MonkeyPatch, tokenizer: Any, asked: list[int]) -> None:
+    """Eight errors, three of which make a pair: label 1 chosen, label 2 rejected."""
     end = tokenizer.eos_token_id
     first, second = (tokenizer.encode(str(label))[0] for label in (1, 2))
-    asked: list[int] = []
 
     def given(examples: Sequence[Example], prompts: Sequence[list[int]], *_: Any) -> tuple[int, list[dpo.Found]]:
         asked.append(len(examples))
         return 8, [dpo.Found(index, Preference(prompts[index], [first, end], [second, end]), 2) for index in (1, 4, 7)]
 
     monkeypatch.setattr(dpo, "preferences", given)
+
+
+def test_the_stage_trains_on_what_it_found_and_writes_it_down(tmp_path: Path, compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, tokenizer = prepared(tmp_path, compose)
+    asked: list[int] = []
+    find(monkeypatch, tokenizer, asked)
     metrics = dpo.run(own)
     assert asked == [12]
     assert metrics["pairs"] == 3
@@ -104,3 +116,29 @@ def test_the_stage_trains_on_what_it_found_and_writes_it_down(tmp_path: Path, co
     before, after = (load_file(path / "model.safetensors") for path in (own.inputs["policy"].path, own.output))
     assert any((before[name] != after[name]).any() for name in before)
     assert {"dpo/loss", "dpo/rewards/margins", "dpo/rewards/accuracies", "dpo/logps/chosen"} <= lab.curves(own)
+
+
+def test_adapters_learn_from_them_and_are_held_to_the_policy_below(
+    tmp_path: Path, compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, tokenizer = prepared(tmp_path, compose, "peft=lora", "peft.targets=[q_proj,v_proj]", "dpo.learning_rate=0.05")
+    find(monkeypatch, tokenizer, [])
+    dpo.run(own)
+    assert not (own.output / "model.safetensors").exists()
+    below, _ = load_policy(own.inputs["policy"].path, "cpu")
+    ids = torch.tensor([[7, 30, 41, 52, 60, 12]])
+    start = logits(below, ids)
+    learned = logits(PeftModel.from_pretrained(below, str(own.output)), ids)
+    merged, _ = load_policy(own.output, "cpu")
+    torch.testing.assert_close(logits(merged, ids), learned, rtol=0, atol=2e-5)
+    assert (learned - start).abs().max() > 0.01
+    margins = [row["value"] for row in read_table(own.work).to_pylist() if row["name"] == "dpo/rewards/margins"]
+    assert margins[0] == pytest.approx(0, abs=1e-5), "the reference is the policy below the adapter"
+    assert margins[-1] > 1e-3
+
+
+def logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    model.eval()
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=ids).logits
+    return found
