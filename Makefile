@@ -24,10 +24,11 @@ test: setup
 slow: setup
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# An environment with one extra. hydra-ray-launcher wants cloudpickle<3, which the newest joblib does not take: these two are left open.
+# An environment with one extra. hydra-ray-launcher wants cloudpickle<3, which the newest joblib does not take, and boto3, which does not take
+# the newest python-dateutil: these three are left open.
 .venv-%/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-$*
-	grep -v -e '^cloudpickle==' -e '^joblib==' constraints.txt > .venv-$*/constraints.txt
+	grep -v -e '^cloudpickle==' -e '^joblib==' -e '^python-dateutil==' constraints.txt > .venv-$*/constraints.txt
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-$*/constraints.txt -e '.[dev,$*]'
 	touch $@
 
