@@ -14,8 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from lore_lab.config.fields import range_error, walk
 from lore_lab.config.guards import inert, one_update
 from lore_lab.config.rollout import truncated, uses_vllm
-from lore_lab.config.schema import STUDENT_FORMATS, Config
+from lore_lab.config.schema import Config
 from lore_lab.config.teacher import safe_address, taught
+from lore_lab.config.training import STUDENT_FORMATS
 from lore_lab.models.checkpoint import is_hub_id
 from lore_lab.models.shape import KNOWN, LINEAR, longest
 

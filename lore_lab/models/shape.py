@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lore_lab.models.checkpoint import BadCheckpoint, is_hub_id, read
 
 if TYPE_CHECKING:
-    from lore_lab.config.schema import ModelConfig
+    from lore_lab.config.model import ModelConfig
 
 #: linear layers of a decoder block -> (width in, width out) by the names of `Shape`; LoRA's targets
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

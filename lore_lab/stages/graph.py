@@ -13,9 +13,10 @@ from typing import Any
 
 from lore_lab.config.rollout import UNKEYED as ROLLOUT_UNKEYED
 from lore_lab.config.rollout import uses_vllm
-from lore_lab.config.schema import STUDENT_FORMATS, Config
+from lore_lab.config.schema import Config
 from lore_lab.config.teacher import UNKEYED as TEACHER_UNKEYED
 from lore_lab.config.teacher import taught
+from lore_lab.config.training import STUDENT_FORMATS
 from lore_lab.data.registry import content as data_content
 from lore_lab.data.registry import source_module
 from lore_lab.models.checkpoint import content as model_content

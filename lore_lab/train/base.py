@@ -21,7 +21,7 @@ from lore_lab.train.common import Log, Recorder, Report, common_arguments, run_t
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lore_lab.config.schema import ModelConfig
+    from lore_lab.config.model import ModelConfig
 
 _LEXICON_WEIGHT = 200
 PAD, END = "<|pad|>", "<|end|>"

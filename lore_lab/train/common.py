@@ -30,7 +30,7 @@ from transformers import (
 from lore_lab.models.checkpoint import SMALL
 
 if TYPE_CHECKING:
-    from lore_lab.config.schema import OptimizerConfig
+    from lore_lab.config.optimizer import OptimizerConfig
 
 #: of a policy artifact: dtype, attention, and what it stands on where its folder is no whole model. `on`: the policy below an adapter, relative to the
 #: folder; `weights`: path and revision of pretrained ones.

@@ -21,7 +21,7 @@ from lore_lab.train.common import Log, Recorder, Report, common_arguments, optim
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lore_lab.config.schema import DpoConfig
+    from lore_lab.config.training import DpoConfig
 
 
 class Preference(NamedTuple):

@@ -18,7 +18,7 @@ from lore_lab.train.trainer import LabTrainer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lore_lab.config.schema import RlConfig
+    from lore_lab.config.training import RlConfig
 
 #: (indices of the examples, completion token ids) -> what became of each completion
 Judging = Callable[[Sequence[int], Sequence[list[int]]], list[Outcome]]

@@ -17,7 +17,7 @@ from lore_lab.train.images import ImageCollator
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lore_lab.config.schema import OfflineConfig
+    from lore_lab.config.optimizer import OfflineConfig
 
 
 def target_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -18,7 +18,7 @@ from lore_lab.train.sft import target_ids
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from lore_lab.config.schema import VisionConfig
+    from lore_lab.config.model import VisionConfig
 
 
 def add_vision(config: VisionConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -12,7 +12,7 @@ import torch
 from transformers import TrainerCallback, set_seed
 from trl import DPOTrainer
 
-from lore_lab.config.schema import DpoConfig
+from lore_lab.config.training import DpoConfig
 from lore_lab.train.base import make_model, train_tokenizer
 from lore_lab.train.dpo import Preference, make_trainer, train_dpo
 

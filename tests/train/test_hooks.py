@@ -41,7 +41,7 @@ def test_log_probs_hook() -> None:
 
 
 def test_every_loss_type_of_the_schema_has_its_weights() -> None:
-    from lore_lab.config.schema import RlConfig
+    from lore_lab.config.training import RlConfig
     from lore_lab.train.trainer import _NORMALISER
 
     choices = RlConfig.__dataclass_fields__["loss_type"].metadata["choices"]
