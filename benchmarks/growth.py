@@ -87,9 +87,9 @@ def completions(length: int) -> float:
 
 #: axis -> (sizes, seconds of one)
 AXES: dict[str, tuple[tuple[int, ...], Callable[[int], float]]] = {
-    "points planned": ((10, 30, 100, 300), planning),
-    "training pairs": ((1600, 6400, 25600, 102400), preparing),
-    "hidden size": ((64, 128, 256, 512), width),
+    "points planned": ((10, 30, 100), planning),
+    "training pairs": ((1600, 6400, 25600), preparing),
+    "hidden size": ((64, 128, 256), width),
     "tokens a completion": ((16, 32, 64, 128), completions),
 }
 
