@@ -111,7 +111,7 @@ def test_metrics_have_no_clock_in_them_and_come_out_the_same_again(deployed: Dep
 
 def test_every_state_of_the_cache_was_tried(deployed: Deployed) -> None:
     states = read_json(deployed.deploy.path / "report.json")["cache"]  # type: ignore[index]
-    assert list(states) == ["damaged", "empty", "stale", "whole"]
+    assert set(states) == {"damaged", "empty", "stale", "whole"}
     assert states["whole"]["answered"] == 1
     assert states["empty"]["answered"] == states["stale"]["answered"] == 0
     assert 0 < states["damaged"]["answered"] < 1

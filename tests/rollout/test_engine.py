@@ -53,7 +53,7 @@ def test_sampled_rounds_keep_the_limit_stop_at_an_end_token_and_repeat_with_the_
     runs = []
     for _ in range(2):
         set_seed(5)
-        runs.append(engine.generate(PROMPTS * 20, Sampling(1.0, 7)))
+        runs.append(engine.generate(PROMPTS * 60, Sampling(1.0, 7)))
     assert runs[0] == runs[1]
     assert all(len(row) <= 7 and not set(ENDS) & set(row[:-1]) for row in runs[0])
     assert {len(row) for row in runs[0] if row[-1] in ENDS} == set(range(1, 8))

@@ -110,7 +110,7 @@ def test_a_judge_really_learns(tmp_path: Path, compose: Compose) -> None:
         dataclasses.replace(example, query=words[place % 4], item={"title": "shoe"}, label=place % 4)
         for place, example in enumerate(lab.world(40))
     )
-    fast = ("folds=1", "pairs=40", "max_steps=40", "per_device_train_batch_size=16", "learning_rate=0.02", "warmup_steps=0")
+    fast = ("folds=1", "pairs=40", "max_steps=80", "per_device_train_batch_size=16", "learning_rate=0.02", "warmup_steps=0")
     config = compose(*lab.TINY, "selection=im", *(f"selection.judge.{word}" for word in fast))
     inputs = {"data": lab.data(tmp_path / "data", examples), "policy": lab.policy(tmp_path / "policy", config, examples)}
     own = lab.context(tmp_path / "im", config, "judge_im", inputs)

@@ -85,7 +85,7 @@ def test_watching_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_probe_knows_the_policy_it_started_from(tmp_path: Path) -> None:
-    trainer = lab.make(tmp_path, "rl.watch.enabled=true", "rl.watch.probe_every=2", "rl.watch.probe_size=4", "rl.watch.probe_samples=4")
+    trainer = lab.make(tmp_path, "rl.watch.enabled=true", "rl.watch.probe_every=2", "rl.watch.probe_size=4", "rl.watch.probe_samples=64")
     probe = trainer.ideas[0].probe
     start = probe.measure()
     assert start["kl_reverse"] == pytest.approx(0, abs=1e-6)
