@@ -34,6 +34,7 @@ Direction = Literal["up", "down", "flat", "not up", "not down"]
 Outcome = Literal["supported", "contradicted", "no effect", "inconclusive"]
 
 LEAST_SEEDS = 5
+INVALID, MOST = "eval/invalid_rate", 0.5
 _CHANGES = ("up", "down")
 
 
@@ -93,7 +94,7 @@ def judge(
 
     differences: arm -> paired differences to the baseline, one per seed, finite. smallest_effect: the smallest difference
     anyone would care about, > 0, in the metric's unit. direction: "up" or "down" claims a change, "flat" claims that there is
-    none, "not up" and "not down" that there is none on that side. inert: arm -> why it could not act; such an arm is
+    none, "not up" and "not down" that there is none on that side. inert: arm -> why its numbers say nothing; such an arm is
     inconclusive, since its result says nothing of the claim.
     """
     if not smallest_effect > 0 or not math.isfinite(smallest_effect):
@@ -162,9 +163,21 @@ def verdict(
     if empty:
         raise ValueError(f"no seed has both {metric} of {empty[0]!r} and of the baseline")
     if inert is None:
-        inert = inert_arms(runs, baseline) if baseline is not None else {}
+        found = inert_arms(runs, baseline) if baseline is not None else {}
+        inert = {arm: f"the arm did not act: {why}" for arm, why in found.items()} | unreadable_arms(runs, chosen, baseline, metric)
     verdicts = judge({a: p.differences for a, p in pairs.items()}, smallest_effect=smallest_effect, direction=direction, inert=inert)
     return [_with_pairs(v, pairs[v.arm], values[v.arm], None if baseline is None else values[baseline]) for v in verdicts]
+
+
+def unreadable_arms(runs: pd.DataFrame, arms: Sequence[str], baseline: str | None, metric: str) -> dict[str, str]:
+    """Arm -> why a metric of its answers says nothing: most completions of it, or of the baseline, were invalid in some seed. A wrong format, or a
+    limit that cuts every text before its answer, is no worse judge."""
+    if INVALID not in runs or not metric.startswith("eval/") or metric == INVALID:
+        return {}
+    rates = runs.groupby("arm", sort=False)[INVALID].max()
+    silent = {str(arm): float(rate) for arm, rate in rates.items() if rate > MOST}
+    why = {arm: f"{100 * rate:.0f} % of the completions of {arm} are invalid in a seed" for arm, rate in silent.items()}
+    return {arm: why.get(arm) or why[str(baseline)] for arm in arms if arm in why or baseline in why}
 
 
 def overall(verdicts: Sequence[Verdict]) -> tuple[Outcome, str]:
@@ -223,7 +236,7 @@ def _decide(
     close: against a difference of the smallest effect or more."""
     own = apart if direction in _CHANGES else close
     if inert:
-        return "inconclusive", f"the arm did not act: {inert}", own
+        return "inconclusive", inert, own
     if values.size < least_seeds:
         return "inconclusive", f"{values.size} seeds, at least {least_seeds} are needed", own
     if spread(values) == 0 and abs(apart.interval.mean) > 1e-12:

@@ -132,7 +132,9 @@ class ComputeConfig:
         "parts a completion's length limit is generated in; after each, finished rows leave the batch. 1 is one generate call", ge=1
     )
     labels_only: bool = setting("SFT projects onto the vocabulary only tokens that have a label; takes length_buckets above 1")
-    prompts_once: bool = setting("equal prompts of a batch go through the model once: in sampling, and in RL's forward and backward passes")
+    prompts_once: bool = setting(
+        "equal prompts of a batch go through the model once: in sampling and in RL's passes; in SFT what all rows of a batch begin with, where length_buckets > 1"
+    )
     sampler_log_probs: bool = setting("old log-probs of RL are the sampler's own (fp32 only); false: a forward pass of their own")
     threads: int = setting("CPU threads of a process: fixed, because summation order depends on it", ge=1)
     processes: int = setting("processes of the stages sft and rl, on GPUs one each; `per_device` sizes count for each of them", ge=1)

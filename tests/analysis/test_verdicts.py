@@ -85,6 +85,24 @@ def test_an_arm_that_did_not_act_is_inconclusive_whatever_its_numbers() -> None:
     assert found[0].seeds_to_settle is None
 
 
+def test_an_arm_that_cannot_be_read_is_inconclusive_however_far_it_falls(tree: Path) -> None:
+    runs = load_runs(tree, "s1")
+    arms = ("rl.clip_high=0.2", "rl.clip_high=0.28")
+    for silent in arms:
+        cut = runs.assign(**{"eval/invalid_rate": (runs["arm"] == silent).astype(float)})
+        found = verdict(cut, arms[0], smallest_effect=0.01, direction="down", arms=arms[1:])[0]
+        assert found.outcome == "inconclusive"
+        assert f"100 % of the completions of {silent} are invalid" in found.reason
+        about_it = verdict(
+            cut.assign(**{"eval/macro_f1": cut["eval/invalid_rate"] + cut["seed"] / 100}),
+            arms[0],
+            "eval/invalid_rate",
+            smallest_effect=0.01,
+            arms=arms[1:],
+        )
+        assert "of the completions" not in about_it[0].reason
+
+
 def test_an_inconclusive_arm_says_how_many_seeds_would_settle_it() -> None:
     found = one(SHAPE)
     assert found.seeds_to_settle is not None
