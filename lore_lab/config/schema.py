@@ -43,7 +43,13 @@ class PromptConfig:
     template: str = setting(
         "how much instruction surrounds the fields", choices=("bare", "task", "full"), source="LORE (secondary notes): length"
     )
-    max_tokens: int = setting("prompt budget in tokens; fields are cut to fit, the query never", ge=16, le=131072)
+    examples: int = setting(
+        "worked examples: training pairs with their grade, and why where the source knows it; none is a test pair",
+        ge=0,
+        le=8,
+        source="assumed",
+    )
+    max_tokens: int = setting("prompt budget in tokens; examples, then fields are cut to fit, the query never", ge=16, le=131072)
 
 
 @dataclass

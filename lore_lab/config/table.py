@@ -66,6 +66,15 @@ class LabelsConfig:
 
 
 @dataclass
+class GuideConfig:
+    """What the people who rated were told, for prompts that say it (prompt=medium, prompt=long)."""
+
+    definitions: dict[str, str] = setting("grade name -> what the grade means; for every grade, or empty")
+    rules: dict[str, str] = setting("rule id -> the sentence that states it, the first wins")
+    core: list[str] = setting("ids of the rules that prompt=medium states, too")
+
+
+@dataclass
 class RatersConfig:
     """The single raters behind a label."""
 
@@ -139,6 +148,7 @@ class TableConfig:
     products: ProductsConfig = field(default_factory=ProductsConfig)
     queries: QueriesConfig = field(default_factory=QueriesConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
+    guide: GuideConfig = field(default_factory=GuideConfig)
     raters: RatersConfig = field(default_factory=RatersConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     problems: ProblemsConfig = field(default_factory=ProblemsConfig)

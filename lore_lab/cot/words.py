@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lore_lab.data.example import Need, Verdict
+    from lore_lab.data.example import Facts, Need, Verdict
 
 #: section markers, in the one order they may come
 SECTIONS = ("needs", "know", "seen", "path", "rules")
@@ -40,3 +40,12 @@ def clean_name(text: str) -> str:
 def wanted(need: Need) -> str:
     """The meaning of a need: its value, excluded or not."""
     return f"not {clean(need.value)}" if need.negated else clean(need.value)
+
+
+def facts_in_words(facts: Facts) -> dict[str, str]:
+    """needs, path and rules of a pair, a line each, without its label: for hints and worked examples."""
+    return {
+        "needs": ", ".join(f"{clean_name(need.dimension)} {wanted(need)}" for need in facts.needs),
+        "path": ", ".join(f"{clean_name(match.dimension)} {match.verdict}" for match in facts.matches),
+        "rules": ", ".join(map(clean_name, facts.rules)) or "none",
+    }

@@ -69,12 +69,27 @@ class Example:
     facts: Facts | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """What the people who grade were told; every part may be empty. A prompt says as much of it as its template has room for."""
+
+    definitions: tuple[str, ...] = ()  #: what each grade means, from worst to best; one for every grade, or none at all
+    rules: Mapping[str, str] = field(default_factory=dict)  #: rule id -> the sentence that states it, in precedence order
+    core: tuple[str, ...] = ()  #: ids of the rules that a short guide states
+    worked: tuple[Example, ...] = ()  #: training pairs whose label is right, to be shown with it; the same whatever data.size is
+
+
 class Source(Protocol):
     """Where examples come from. Deterministic: the same arguments yield the same examples on every machine."""
 
     name: str
     grades: tuple[str, ...]  #: grade names from worst to best, e.g. ("irrelevant", "mismatch", "related", "excellent")
     relevant_from: int  #: grades >= this index are relevant (acc@2 and optimistic errors use it)
+
+    @property
+    def guide(self) -> Guide:
+        """What is known of how its pairs are to be graded."""
+        ...
 
     def size(self, split: Split) -> int | None:
         """Examples in `split`; None when there is no end (a generator); 0 when the source has no such split."""

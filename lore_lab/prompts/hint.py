@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lore_lab.cot.words import clean_name, wanted
+from lore_lab.cot.words import facts_in_words
 from lore_lab.data.example import Facts
-from lore_lab.prompts.render import Renderer
+from lore_lab.prompts.render import Lines, Renderer
 
 ALLOWANCE = 64  #: tokens a hint may add to `prompt.max_tokens`; assumed
 
 
 def hint_lines(facts: Facts, what: str) -> list[str]:
     """what: needs | path | rules | all. Never the label itself."""
-    lines = {
-        "needs": ", ".join(f"{clean_name(need.dimension)} {wanted(need)}" for need in facts.needs),
-        "path": ", ".join(f"{clean_name(match.dimension)} {match.verdict}" for match in facts.matches),
-        "rules": ", ".join(map(clean_name, facts.rules)) or "none",
-    }
-    return [f"hint {name}: {line}" for name, line in lines.items() if what in ("all", name)]
+    return [f"hint {name}: {line}" for name, line in facts_in_words(facts).items() if what in ("all", name)]
 
 
 @dataclass
@@ -28,7 +24,7 @@ class HintedRenderer(Renderer):
     hint: tuple[str, ...] = ()
     placement: str = "end"
 
-    def text(self, query: str, fields: object) -> str:
-        lines = super().text(query, fields).splitlines()  # type: ignore[arg-type]
-        place = len(lines) - 1 if self.placement == "end" else len(self.lines)
+    def text(self, query: str, fields: Sequence[tuple[str, str]], worked: Sequence[Lines] = ()) -> str:
+        lines = super().text(query, fields, worked).splitlines()
+        place = len(lines) - 1 if self.placement == "end" else len(self.lines) + sum(map(len, worked))
         return "\n".join([*lines[:place], *self.hint, *lines[place:]]) + "\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lore_lab.prompts.render import Renderer
+from lore_lab.prompts.render import Lines, Renderer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,8 +66,8 @@ class ImageRenderer(Renderer):
         assert self.draw is not None
         return ImagePrompt(super().ids(example), raster(self.draw(example.id), self.sight.vision_config.image_size))
 
-    def _encode(self, query: str, fields: Sequence[tuple[str, str]]) -> list[int]:
-        return [*image_tokens(self.sight), *super()._encode(query, fields)]
+    def _encode(self, query: str, fields: Sequence[tuple[str, str]], worked: Sequence[Lines]) -> list[int]:
+        return [*image_tokens(self.sight), *super()._encode(query, fields, worked)]
 
 
 def image_tokens(sight: Any) -> list[int]:

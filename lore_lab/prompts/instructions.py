@@ -1,17 +1,25 @@
-"""The words around the fields: nothing (bare), the task with its grades (task), or also every rule (full)."""
+"""The words around the fields: nothing (bare), the task with what its grades mean and the core rules (task), or every rule (full)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
+
+from lore_lab.data.example import Guide
+
+#: template -> the ids of the rules it states
+_STATED = {"task": lambda guide: guide.core, "full": lambda guide: tuple(guide.rules)}
 
 
-def instruction(template: str, grades: Sequence[str], rules: Sequence[str], reason_first: bool) -> list[str]:
-    """Lines before the query. grades: names from worst to best; rules: sentences of the source's rule book, may be empty."""
+def instruction(template: str, grades: Sequence[str], guide: Guide, reason_first: bool) -> list[str]:
+    """Lines before the query. grades: names from worst to best, which stand alone where the guide has no definitions."""
     if template == "bare":
         return []
-    scale = " ".join(f"{number} {name}" for number, name in enumerate(grades, start=1))
     order = "reason, then answer" if reason_first else "answer first"
-    lines = [f"task: how well does the item meet the query? {order}.", f"grades: {scale}"]
-    if template == "full":
-        lines += [f"rule: {rule}" for rule in rules]
-    return lines
+    named = [f"{number} {grade}" for number, grade in enumerate(grades, start=1)]
+    scale = [f"{name}: {meaning}" if meaning else name for name, meaning in zip_longest(named, guide.definitions, fillvalue="")]
+    return [
+        f"task: how well does the item meet the query? {order}.",
+        *(scale if guide.definitions else [f"grades: {' '.join(named)}"]),
+        *(f"rule: {guide.rules[name]}" for name in _STATED[template](guide)),
+    ]

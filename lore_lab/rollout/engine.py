@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from lore_lab.prompts.images import extend, image_of, pixels
-from lore_lab.rollout.prefix import different, prefilled, shareable
+from lore_lab.rollout.prefix import common_beginning, different, prefilled, shareable
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class TransformersEngine(Engine):
     """transformers' generate on the live model, randomness from torch's global generator of the model's device.
 
     rounds: equal parts of the length limit. A batch runs until its longest completion ends; after each part only the unfinished rows go on.
-    prompts_once: equal prompts of a batch go through the model once, all but their last token.
+    prompts_once: equal prompts of a batch go through the model once, all but their last token, and so does what all of them begin with.
     """
 
     model: Any  #: a transformers causal LM
@@ -127,8 +127,9 @@ class TransformersEngine(Engine):
         log_probs: list[list[float]] = [[] for _ in prompts]
         rows, left, part = list(range(len(prompts))), sampling.max_tokens, -(-sampling.max_tokens // self.rounds)
         with self._evaluating(), self._own_settings_off():
-            ids, mask, images = self._inputs(prompts)
-            cache = self._prompts_cache(prompts, ids, mask, images)
+            begun = self._begun(prompts, left=2)
+            ids, mask, images = self._inputs(prompts, begun)
+            cache = self._prompts_cache(prompts, ids, mask, images, begun)
             while rows and left > 0:
                 recorder = _Recorder(scored) if scored else None
                 output = self._generate(ids, mask, cache, images, sampling, min(part, left), recorder)
@@ -149,19 +150,34 @@ class TransformersEngine(Engine):
         return completions, log_probs
 
     def _prompts_cache(
-        self, prompts: Sequence[Sequence[int]], ids: torch.Tensor, mask: torch.Tensor, images: dict[str, torch.Tensor]
+        self, prompts: Sequence[Sequence[int]], ids: torch.Tensor, mask: torch.Tensor, images: dict[str, torch.Tensor], begun: int
     ) -> DynamicCache | None:
         """Keys and values of all prompt tokens but the last, different prompts computed once; None: leave it to generate."""
         if not self.prompts_once or ids.shape[1] < 2 or not shareable(self.model):
             return None
         head, shown = ids[:, :-1], mask[:, :-1]
         first, which = different(self._told_apart(prompts, head), shown)
-        if len(first) == len(ids):
+        if len(first) == len(ids) and not begun:
             return None
-        positions = (shown[first].cumsum(-1) - 1).clamp(min=0)  # as generate numbers them
         seen = {name: tensor[first] for name, tensor in images.items()}
-        cache = prefilled(self.model, head[first], shown[first], position_ids=positions, **seen)
+        cache = prefilled(
+            self.model, head[first, begun:], shown[first], self._beginning(ids, begun, len(first)), position_ids=_positions(shown[first])[:, begun:], **seen
+        )  # fmt: skip
         cache.batch_select_indices(which)
+        return cache
+
+    def _begun(self, rows: Sequence[Sequence[int]], left: int) -> int:
+        """Tokens that all rows begin with and that go through the model once; `left` of each do not."""
+        if not self.prompts_once or self._image_token is not None or not shareable(self.model):
+            return 0
+        return common_beginning(rows, left)
+
+    def _beginning(self, ids: torch.Tensor, begun: int, rows: int) -> DynamicCache | None:
+        """Keys and values of the first `begun` columns, computed for one row, for so many rows; None where that is nothing."""
+        if not begun:
+            return None
+        cache = prefilled(self.model, ids[:1, :begun], torch.ones_like(ids[:1, :begun]))
+        cache.batch_repeat_interleave(rows)
         return cache
 
     def _told_apart(self, prompts: Sequence[Sequence[int]], ids: torch.Tensor) -> torch.Tensor:
@@ -214,11 +230,14 @@ class TransformersEngine(Engine):
             for choice in own:
                 texts.setdefault(_row(prompt, choice), extend(prompt, choice[:-1]))
         rows = {row: place for place, row in enumerate(texts)}
-        ids, mask, images = self._inputs(list(texts.values()))
         longest = max(len(choice) for own in choices for choice in own)
+        begun = self._begun(list(texts.values()), left=longest)
+        ids, mask, images = self._inputs(list(texts.values()), begun)
         with self._evaluating():
-            places = (mask.cumsum(-1) - 1).clamp(min=0)
-            logits = self.model(input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=longest, **images).logits
+            logits = self.model(
+                input_ids=ids[:, begun:], attention_mask=mask, position_ids=_positions(mask)[:, begun:], logits_to_keep=longest,
+                past_key_values=self._beginning(ids, begun, len(ids)), **images
+            ).logits  # fmt: skip
         found = logits.float().log_softmax(-1)
 
         def one(prompt: Sequence[int], choice: Sequence[int]) -> float:
@@ -232,12 +251,12 @@ class TransformersEngine(Engine):
         """What stands for images in the model's prompts; None for a model that sees none."""
         return getattr(self.model.config, "image_token_id", None)
 
-    def _inputs(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        """(ids, mask, images) on the model's device: ids and mask (prompts, longest), padded on the left; images is empty, or pixel_values
-        (prompts, 3, side, side) where the prompts show images."""
+    def _inputs(self, prompts: Sequence[Sequence[int]], begun: int = 0) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """(ids, mask, images) on the model's device: ids and mask (prompts, longest), padded on the left, behind the first `begun` tokens;
+        images is empty, or pixel_values (prompts, 3, side, side) where the prompts show images."""
         width = max(map(len, prompts))
-        ids = [[self.pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        ids = [[*prompt[:begun], *[self.pad_id] * (width - len(prompt)), *prompt[begun:]] for prompt in prompts]
+        mask = [[1] * begun + [0] * (width - len(prompt)) + [1] * (len(prompt) - begun) for prompt in prompts]
         seen = [image for prompt in prompts if (image := image_of(prompt)) is not None]
         images = {"pixel_values": torch.from_numpy(pixels(seen)).to(self.model.device)} if seen else {}
         return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device), images
@@ -258,6 +277,11 @@ class TransformersEngine(Engine):
             if token in self.end_ids:
                 return row[: position + 1]
         return row
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """Places of tokens in their own rows, as generate numbers them; padding does not count. mask: (B, T)."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
 def _row(prompt: Sequence[int], choice: Sequence[int]) -> tuple[int, ...]:

@@ -1,12 +1,24 @@
-"""Prompts of a batch that are equal, and keys and values for each of them once."""
+"""What prompts of a batch have in common, all of it or their beginning, and keys and values for it once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
+
+WORTH = 24  #: tokens; a shorter common beginning is not worth a forward pass of its own
+
+
+def common_beginning(rows: Sequence[Sequence[int]], left: int) -> int:
+    """How many tokens all rows begin with, `left` of each not counted; 0 where that is not worth it, or all rows are the same."""
+    first, last = min(map(tuple, rows)), max(map(tuple, rows))  # in order, what these two share all share
+    alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    found = min(alike, min(map(len, rows)) - left)
+    return found if found >= WORTH and first != last else 0
 
 
 def different(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,9 +35,11 @@ def shareable(model: Any) -> bool:
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
-def prefilled(model: Any, ids: torch.Tensor, mask: torch.Tensor, **options: Any) -> DynamicCache:
-    """A causal LM's keys and values of (B, P) tokens, with their gradients; its head is not run."""
-    cache = DynamicCache(config=model.config)
+def prefilled(model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache | None = None, **options: Any) -> DynamicCache:
+    """A causal LM's keys and values of (B, P) tokens, with their gradients; its head is not run.
+
+    cache: what stands before them, which grows. mask: (B, all tokens)."""
+    cache = DynamicCache(config=model.config) if cache is None else cache
     decoder = getattr(model, "get_base_model", lambda: model)().base_model  # under an adapter lies the causal LM
     decoder(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
     return cache

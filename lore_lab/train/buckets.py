@@ -16,10 +16,8 @@ import torch
 from torch.nn.functional import pad
 from trl import SFTTrainer
 
-from lore_lab.rollout.prefix import shareable
+from lore_lab.rollout.prefix import WORTH, shareable
 from lore_lab.train.prompts_once import PromptsOnce
-
-_WORTH = 24  #: tokens; a shorter common beginning is not worth a forward pass of its own
 
 
 def groups(mask: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, int, int]]:
@@ -91,7 +89,7 @@ class BucketedSft(SFTTrainer):
         if "pixel_values" in inputs or not shareable(bare):
             return 0
         begun = common_beginning(inputs["input_ids"], inputs["attention_mask"], inputs["labels"])
-        return begun if begun >= _WORTH else 0
+        return begun if begun >= WORTH else 0
 
 
 def bucketed(

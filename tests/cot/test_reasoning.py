@@ -27,7 +27,7 @@ FORBIDDEN = re.compile(r"answer|\b(irrelevant|mismatch|related|excellent|l[1-4])
 def recipe(name: str, **changes: object) -> Recipe:
     config = yaml.safe_load((Path(ROOT) / f"conf/cot/{name}.yaml").read_text())
     config.pop("defaults", None)
-    return build_recipe(CotConfig(**(config | changes)), "world", SOURCE.rule_texts)
+    return build_recipe(CotConfig(**(config | changes)), "world", SOURCE.guide.rules)
 
 
 def test_every_recipe_has_a_module_and_a_config() -> None:

@@ -7,6 +7,7 @@ import pytest
 from lore_lab.config.table import read_config
 from lore_lab.data.leaks import LeakError, check_leaks, normalise_query
 from lore_lab.data.table import TableSource
+from lore_lab.data.table.problems import TableError
 
 
 @pytest.fixture
@@ -100,3 +101,33 @@ def test_an_endless_split_needs_a_limit():
 
     with pytest.raises(ValueError, match="needs a limit"):
         check_leaks(Endless())
+
+
+def test_a_guide_shows_training_pairs_of_every_grade_whatever_the_size(pairs_csv):
+    whole = TableSource(read_config("table", path=pairs_csv))
+    worked = whole.guide.worked
+    assert [example.gold for example in worked] == [0, 1] * 4
+    assert {example.id for example in worked} <= {example.id for example in whole.examples("train")}
+    small = TableSource(read_config("table", path=pairs_csv, size=2)).guide.worked
+    assert [(e.id, e.query, e.item["title"]) for e in small] == [(e.id, e.query, e.item["title"]) for e in worked]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"guide.definitions": {"relevent": "x"}}, r"data.guide.definitions.relevent: .* did you mean 'relevant'\?"),
+        ({"guide.definitions": {"relevant": "x"}}, "data.guide.definitions has no irrelevant: define every grade"),
+        ({"guide.rules": {"brand": "x"}, "guide.core": ["brands"]}, r"data.guide.core: 'brands' is no rule .* did you mean 'brand'\?"),
+    ],
+)
+def test_a_guide_that_does_not_fit_the_labels_is_an_error(pairs_csv, values, said):
+    with pytest.raises(TableError, match=said):
+        TableSource(read_config("table", path=pairs_csv, **values))
+
+
+def test_a_guide_of_a_table_is_what_its_config_says(pairs_csv):
+    values = {"guide.definitions": {"relevant": "Yes.", "irrelevant": "No."}, "guide.rules": {"b": "B.", "a": "A."}, "guide.core": ["a"]}
+    guide = TableSource(read_config("table", path=pairs_csv, **values)).guide
+    assert guide.definitions == ("No.", "Yes.")
+    assert list(guide.rules.items()) == [("b", "B."), ("a", "A.")]
+    assert guide.core == ("a",)

@@ -142,3 +142,16 @@ def test_captioned_images_are_those_of_the_texts_and_show_what_the_caption_says(
     assert len(named) > 20
     for image, colour in named:
         assert COLOURS[colour] in {pixel for _, pixel in image.getcolors(4096)}
+
+
+def test_the_guide_says_what_the_grades_mean_and_shows_right_training_pairs_of_every_grade(
+    source: WorldSource, train: list[Example]
+) -> None:
+    guide = source.guide
+    assert len(guide.definitions) == len(source.grades)
+    assert list(guide.rules) == [rule.id for rule in source.rules]
+    assert 0 < len(guide.core) < len(guide.rules)
+    assert set(guide.core) <= set(guide.rules)
+    assert {example.gold for example in guide.worked} == {0, 1, 2, 3}
+    assert all(example in train and example.label == example.gold for example in guide.worked)
+    assert world(source.config.profile, size=3).guide == guide

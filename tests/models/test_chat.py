@@ -44,7 +44,11 @@ def tokenizer(tmp_path: Path, family: str) -> Any:
 
 def rendered(tokenizer: Any, query: str = "red dress", title: str = "blue dress") -> str:
     renderer = Renderer(
-        tokenizer, FeaturesConfig(fields=["title"], query_fields=[]), PromptConfig(template="bare", max_tokens=900), GRADES, True
+        tokenizer,
+        FeaturesConfig(fields=["title"], query_fields=[]),
+        PromptConfig(template="bare", examples=0, max_tokens=900),
+        GRADES,
+        True,
     )
     ids = renderer.ids(Example("train-0", "q", "i", query, {"title": title}, label=0, gold=0, difficulty=0.5, query_fields={}))
     return str(tokenizer.decode(ids))

@@ -28,7 +28,9 @@ def draw(example_id: str) -> Image.Image:
 
 def renderer(max_tokens: int) -> ImageRenderer:
     features = FeaturesConfig(fields=["title", "description"], query_fields=[], image=True)
-    return ImageRenderer(BYTES, features, PromptConfig(template="bare", max_tokens=max_tokens), GRADES, True, sight=SIGHT, draw=draw)
+    return ImageRenderer(
+        BYTES, features, PromptConfig(template="bare", examples=0, max_tokens=max_tokens), GRADES, True, sight=SIGHT, draw=draw
+    )
 
 
 def example(title: str = "shoe", query: str = "red shoe", name: str = "train-0", description: str = "") -> Example:
@@ -48,7 +50,7 @@ def test_a_prompt_is_the_images_tokens_then_the_words_and_holds_the_items_own_im
 @pytest.mark.parametrize("budget", [46, 50, 55, 70])
 def test_the_image_counts_against_the_budget(budget: int) -> None:
     subject = example(description="one two three four five six seven eight nine ten")
-    words = Renderer(BYTES, renderer(0).features, PromptConfig(template="bare", max_tokens=budget - PATCHES), GRADES, True)
+    words = Renderer(BYTES, renderer(0).features, PromptConfig(template="bare", examples=0, max_tokens=budget - PATCHES), GRADES, True)
     assert renderer(budget).ids(subject) == [SIGHT.image_token_id] * PATCHES + words.ids(subject)
     assert words.report()["cut/description"] == 1
 

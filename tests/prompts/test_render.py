@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from lore_lab.config.schema import FeaturesConfig, PromptConfig
-from lore_lab.data.example import Example
+from lore_lab.data.example import Example, Facts, Guide, Match, Need
 from lore_lab.prompts.render import PromptTooLong, Renderer
 
 GRADES = ("irrelevant", "mismatch", "related", "excellent")
@@ -51,9 +52,11 @@ def example(query: str = "red shoe", item: dict[str, str] | None = None, **query
     return Example("train-0", "q", "i", query, item or {}, label=0, gold=0, difficulty=0.5, query_fields=query_fields)
 
 
-def renderer(max_tokens: int, tokenizer: Any = None, template: str = "bare", fields: tuple[str, ...] = FIELDS, **more: Any) -> Renderer:
+def renderer(
+    max_tokens: int, tokenizer: Any = None, template: str = "bare", fields: tuple[str, ...] = FIELDS, examples: int = 0, **more: Any
+) -> Renderer:
     features = FeaturesConfig(fields=list(fields), query_fields=["knowledge"])
-    prompt = PromptConfig(template=template, max_tokens=max_tokens)
+    prompt = PromptConfig(template=template, examples=examples, max_tokens=max_tokens)
     return Renderer(tokenizer or PieceTokenizer(), features, prompt, GRADES, reason_first=True, **more)
 
 
@@ -125,12 +128,76 @@ def test_fields_come_in_the_order_of_the_feature_set_those_of_the_query_first() 
     assert shown == "query: red shoe\nknowledge: crimson is red\nbrand: acme\ntitle: shoe\njudge:\n"
 
 
-@pytest.mark.parametrize("template", ["bare", "task", "full"])
-def test_a_template_adds_the_task_then_the_rules(template: str) -> None:
-    shown = text_of(renderer(2000, BYTES, template, rules=("brand counts", "size counts")), example())
-    assert ("task: " in shown) == (template != "bare")
-    assert ("1 irrelevant 2 mismatch 3 related 4 excellent" in shown) == (template != "bare")
-    assert ("rule: brand counts\nrule: size counts\nquery:" in shown) == (template == "full")
+MEANINGS = ("Another thing.", "A need is missed.", "Nearly.", "Every need is met.")
+RULES = {"brand": "Brand counts.", "size": "Size counts."}
+
+
+def judged(number: int, grade: int, query: str = "blue hat", facts: Facts | None = None, **item: str) -> Example:
+    return Example(f"train-{number}", "q", "i", query, {"title": "hat"} | item, label=grade, gold=grade, difficulty=0.5, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("bare", []),
+        ("task", ["1 irrelevant: Another thing.", "4 excellent: Every need is met.", "rule: Size counts."]),
+        ("full", ["1 irrelevant: Another thing.", "4 excellent: Every need is met.", "rule: Brand counts.", "rule: Size counts."]),
+    ],
+)
+def test_a_template_says_the_task_what_the_grades_mean_and_the_core_rules_or_all(template: str, expected: list[str]) -> None:
+    shown = text_of(renderer(2000, BYTES, template, guide=Guide(MEANINGS, RULES, ("size",))), example()).splitlines()
+    told = shown[: shown.index("query: red shoe")]
+    assert [line for line in told if line.startswith(("1 ", "4 ", "rule:"))] == expected
+    assert [line.partition(":")[0] for line in told[:1]] == (["task"] if template != "bare" else [])
+
+
+def test_grades_without_definitions_are_named_on_one_line() -> None:
+    shown = text_of(renderer(2000, BYTES, "task"), example())
+    assert "\ngrades: 1 irrelevant 2 mismatch 3 related 4 excellent\nquery: " in shown
+
+
+FACTS = Facts((Need("colour", "blue", "blue"),), (Match("colour", "miss", "red", "title"),), ("size rule",))
+
+
+@pytest.mark.parametrize("reason_first", [True, False])
+def test_a_worked_example_shows_the_fields_the_grade_and_why_in_the_order_of_the_answer(reason_first: bool) -> None:
+    guide = Guide(worked=(judged(1, 1, facts=FACTS, brand="acme"), judged(2, 3)))
+    made = renderer(2000, BYTES, fields=("title", "brand"), examples=2, guide=guide)
+    made = replace(made, reason_first=reason_first)
+    why, grade = ["path: colour miss", "rules: size_rule"], ["grade: 2 mismatch"]
+    assert text_of(made, example(item={"title": "shoe"})).splitlines() == [
+        "example: blue hat", "title: hat", "brand: acme", *(why + grade if reason_first else grade + why),
+        "example: blue hat", "title: hat", "grade: 4 excellent",
+        "query: red shoe", "title: shoe", "judge:",
+    ]  # fmt: skip
+
+
+def test_worked_examples_go_before_any_field_is_cut_and_are_counted() -> None:
+    guide = Guide(worked=tuple(judged(number, number, query=f"hat {number}") for number in range(1, 4)))
+    subject = example(item={"title": "shoe", "description": "red leather shoe"})
+    alone = len(renderer(2000, BYTES).ids(subject))
+    shown = []
+    for budget in range(alone - 4, alone + 200):
+        made = renderer(budget, BYTES, examples=3, guide=guide)
+        text = text_of(made, subject)
+        shown.append(text.count("example:"))
+        assert [f"example: hat {number}" in text for number in range(1, 4)] == [number <= shown[-1] for number in range(1, 4)]
+        assert made.report().get("cut/worked examples", 0) == (shown[-1] < 3)
+        assert ("description: red leather shoe" in text) == (budget >= alone)
+    assert sorted(set(shown)) == [0, 1, 2, 3]
+    assert shown == sorted(shown)
+
+
+def test_a_worked_example_is_not_shown_its_own_answer() -> None:
+    made = renderer(2000, BYTES, examples=2, guide=Guide(worked=(judged(1, 1), judged(2, 3))))
+    assert "grade: 2" not in text_of(made, judged(1, 1))
+    assert "grade: 4" in text_of(made, judged(1, 1))
+
+
+@pytest.mark.parametrize("examples", [0, 1, 2])
+def test_as_many_worked_examples_as_asked_for(examples: int) -> None:
+    guide = Guide(worked=tuple(judged(number, 0) for number in range(1, 4)))
+    assert text_of(renderer(2000, BYTES, examples=examples, guide=guide), example()).count("example:") == examples
 
 
 def test_a_prompt_that_cannot_fit_names_the_example_the_need_and_the_way_out() -> None:
@@ -163,8 +230,19 @@ def test_text_that_imitates_a_prompt_opens_no_section_and_makes_no_special_token
     assert sum(line.count(":") for line in lines) == len(lines)
 
 
-def test_grade_names_and_rules_of_a_source_make_no_special_token() -> None:
-    assert not set(renderer(900, BYTES, "full", rules=("say <|im_start|>",)).ids(example())) & set(BYTES.all_special_ids)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_a_worked_example_opens_no_section_either(text: str) -> None:
+    made = renderer(900, BYTES, fields=("title",), examples=1, guide=Guide(worked=(judged(1, 1, query=text, title=text),)))
+    ids = made.ids(example("q"))
+    assert not set(ids) & set(BYTES.all_special_ids)
+    lines = BYTES.decode(ids).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["example", "title", "grade", "query", "judge"]
+    assert sum(line.count(":") for line in lines) == len(lines)
+
+
+def test_grade_names_and_the_guide_of_a_source_make_no_special_token() -> None:
+    guide = Guide(("<|endoftext|>",) * 4, {"a": "say <|im_start|>"}, ())
+    assert not set(renderer(900, BYTES, "full", guide=guide).ids(example())) & set(BYTES.all_special_ids)
 
 
 def test_a_chat_template_wraps_the_prompt_and_only_it_makes_special_tokens() -> None:

@@ -10,7 +10,7 @@ import torch
 from transformers import set_seed
 
 from lore_lab.rollout.engine import Sampling, TransformersEngine
-from lore_lab.rollout.prefix import shareable
+from lore_lab.rollout.prefix import common_beginning, shareable
 from tests.train.lab import make
 
 PROMPTS = [[20], [21, 22, 23], [24, 25], [26, 27, 28, 29], [30, 31]]
@@ -104,6 +104,53 @@ def test_equal_prompts_computed_once_change_no_greedy_completion(model: Any, end
     assert once == plain
     assert lengths[0] == 5 * 3
     assert max(lengths[1:]) == len(prompts)
+
+
+BEGINNING = list(range(100, 140))
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_common_beginning_computed_once_changes_no_greedy_completion(model: Any, end: int, rounds: int) -> None:
+    prompts = [BEGINNING + PROMPTS[place] for place in (1, 0, 3, 2, 3, 4)]
+    plain = TransformersEngine(model, 0, (end,), rounds, prompts_once=False).generate(prompts, Sampling(0.0, 12))
+    seen: list[tuple[int, ...]] = []
+    handle = model.base_model.register_forward_hook(
+        lambda module, args, options, output: seen.append(tuple(options["input_ids"].shape)), with_kwargs=True
+    )
+    once = TransformersEngine(model, 0, (end,), rounds).generate(prompts, Sampling(0.0, 12))
+    handle.remove()
+    assert once == plain
+    assert seen[:3] == [
+        (1, 39),
+        (5, 4),
+        (6, 1),
+    ]  # the beginning but for what leaves every prompt two tokens, the rest of five prompts, the last
+
+
+def test_log_probs_behind_a_common_beginning_are_those_of_a_forward_pass(model: Any) -> None:
+    prompts = [BEGINNING + prompt for prompt in PROMPTS]
+    choices = [[[5], [6], [7, 8]] for _ in prompts]
+    plain = TransformersEngine(model, 0, (0,), prompts_once=False).score(prompts, choices)
+    once = TransformersEngine(model, 0, (0,)).score(prompts, choices)
+    assert torch.tensor(once).numpy() == pytest.approx(torch.tensor(plain).numpy(), abs=1e-5)
+    with torch.no_grad():
+        alone = model(torch.tensor([[*prompts[3], 7]])).logits[0].log_softmax(-1)
+    assert once[3][2] == pytest.approx(float(alone[-2, 7] + alone[-1, 8]), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "left", "found"),
+    [
+        ([[*BEGINNING, 1, 2], [*BEGINNING, 1, 3]], 1, 41),
+        ([[*BEGINNING, 1, 2], [*BEGINNING, 1, 3]], 2, 40),
+        ([BEGINNING, [*BEGINNING, 1]], 2, 38),
+        ([BEGINNING, BEGINNING], 2, 0),
+        ([[*BEGINNING[:20], 1], [*BEGINNING[:20], 2]], 1, 0),
+        ([BEGINNING, [1, *BEGINNING]], 1, 0),
+    ],
+)
+def test_the_common_beginning_leaves_every_row_its_tokens(rows: list[list[int]], left: int, found: int) -> None:
+    assert common_beginning(rows, left) == found
 
 
 @pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 0), (0.6, 0), (1.0, 3)])

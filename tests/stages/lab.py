@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 from transformers import set_seed
 
 from lore_lab.config.schema import Config
 from lore_lab.config.validate import typed
-from lore_lab.data.example import Example
+from lore_lab.data.example import Example, Guide
 from lore_lab.data.frame import write_examples
 from lore_lab.data.registry import load_source
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.data import EXAMPLES, SOURCE
+from lore_lab.stages.functions.data import EXAMPLES, describe
 from lore_lab.stages.graph import build, plain
-from lore_lab.stages.store import Artifact, write_json
+from lore_lab.stages.store import Artifact
 from lore_lab.tracking.local import CurveWriter, read_table
 from lore_lab.train.base import make_model, train_tokenizer
 from lore_lab.train.common import save_policy
@@ -42,8 +43,12 @@ def data(folder: Path, examples: tuple[Example, ...]) -> Artifact:
     """A data artifact of four grades."""
     folder.mkdir(parents=True)
     write_examples(folder / EXAMPLES, (("train", example) for example in examples))
-    grades = ["irrelevant", "mismatch", "related", "excellent"]
-    write_json(folder / SOURCE, {"name": "world", "grades": grades, "relevant_from": 2, "rule_texts": {}, "report": {}})
+    describe(
+        folder,
+        SimpleNamespace(
+            name="world", grades=("irrelevant", "mismatch", "related", "excellent"), relevant_from=2, guide=Guide(), report=dict
+        ),
+    )  # type: ignore[arg-type]
     return artifact(folder)
 
 

@@ -52,7 +52,7 @@ def test_the_written_text_is_the_prompts_own(chain: Chain) -> None:
     (_, example) = pairs.rows[0]
     settings = namespace(chain.nodes["evolve"].config)
     plain = tokenizer.decode(pairs.renderer(settings, tokenizer).ids(example))
-    assert plain.startswith("\n".join(content(chain)["written"]) + "\nquery: ")
+    assert plain.startswith("\n".join(content(chain)["written"]) + "\nexample: ")
     assert content(chain)["written"][0].startswith("task: ")
     assert any(line.startswith("rule: ") for line in content(chain)["written"])
 
@@ -73,7 +73,7 @@ def test_later_stages_put_the_chosen_lines_before_the_query(chain: Chain, tmp_pa
     other = Chain(tmp_path, *WORDS, artifacts=own)
     metrics = other.metrics("eval")
     assert len(seen) == 2
-    assert all(text.startswith("task: something else\nquery: ") for text in seen)
+    assert all(text.startswith("task: something else\nexample: ") for text in seen)
     assert metrics["tokens"] == 1
     assert metrics["cot_tokens"] == 0
 

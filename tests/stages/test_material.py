@@ -13,10 +13,10 @@ from lore_lab.data.frame import write_examples
 from lore_lab.data.registry import load_source
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import INSTRUCTIONS, Pairs
-from lore_lab.stages.functions.data import EXAMPLES, SOURCE
+from lore_lab.stages.functions.data import EXAMPLES, describe
 from lore_lab.stages.functions.material import make_material
 from lore_lab.stages.graph import build, plain
-from lore_lab.stages.store import Artifact, write_json
+from lore_lab.stages.store import Artifact
 
 
 class Characters:
@@ -32,7 +32,7 @@ def test_a_hinted_prompt_is_the_policys_own_with_the_hint(tmp_path: Path, evolve
     config = compose(words)
     source = load_source(plain(config)["data"])
     write_examples(tmp_path / EXAMPLES, [("train", example) for example in source.examples("train", 0, 4)])
-    write_json(tmp_path / SOURCE, {"name": "world", "grades": list(source.grades), "rule_texts": source.rule_texts})  # type: ignore[attr-defined]
+    describe(tmp_path, source)
     data = Artifact("data", "d", tmp_path, {})
     inputs = {"data": data}
     if evolved is not None:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -15,15 +16,15 @@ import pytest
 import yaml
 
 from lore_lab.config.overrides import CONF
-from lore_lab.data.example import Example
+from lore_lab.data.example import Example, Guide
 from lore_lab.data.frame import write_examples
 from lore_lab.endpoint import EndpointError, Pace
 from lore_lab.prompts.formats import response_format
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import REASONING
-from lore_lab.stages.functions.data import EXAMPLES, SOURCE
+from lore_lab.stages.functions.data import EXAMPLES, describe
 from lore_lab.stages.functions.teach import QUARANTINE, run
-from lore_lab.stages.store import Artifact, write_json
+from lore_lab.stages.store import Artifact
 from lore_lab.teacher.reading import harmless
 from tests.teacher.server import Teacher, completion, good, serving
 
@@ -62,7 +63,8 @@ def stage(root: Path, examples: list[Example], **settings: Any) -> tuple[dict[st
     folder = root / f"run{len(list(root.glob('run*'))) + 1}"
     (folder / "data").mkdir(parents=True)
     write_examples(folder / "data" / EXAMPLES, [("train", example) for example in examples])
-    write_json(folder / "data" / SOURCE, {"name": "mine", "grades": GRADES, "relevant_from": 1, "rule_texts": {"r": "no used goods"}})
+    guide = Guide(rules={"r": "no used goods"})
+    describe(folder / "data", SimpleNamespace(name="mine", grades=GRADES, relevant_from=1, guide=guide, report=dict))  # type: ignore[arg-type]
     cot = {"knowledge": settings.pop("knowledge", True), "caption": settings.pop("caption", True), "rules": settings.pop("rule_step", True)}
     defaults = yaml.safe_load((CONF / "teacher" / "default.yaml").read_text())
     quick = {"model": "m", "revision": "1", "backoff": 0.01, "timeout": 5.0, "concurrency": 4, "requests_per_minute": 1e6}

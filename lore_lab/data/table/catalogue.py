@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lore_lab.data.example import Example, Facts, Match, Need, Split
+from lore_lab.data.example import Example, Facts, Guide, Match, Need, Split
 from lore_lab.data.leaks import normalise_query
 from lore_lab.data.table.ingest import digest, load_items, products_table
 from lore_lab.data.table.labels import Labels
 from lore_lab.data.table.problems import TableError, stop
-from lore_lab.data.table.source import check_config, repeat_texts
+from lore_lab.data.table.source import check_config, configured_guide, repeat_texts
 from lore_lab.data.table.store import SPLITS, Store
 
 if TYPE_CHECKING:
@@ -90,7 +90,14 @@ class CatalogueSource:
         if split not in SPLITS:
             return
         end = self.size(split)
-        stop = end if stop is None else stop if end is None else min(stop, end)
+        yield from self._pairs(split, start, end if stop is None else stop if end is None else min(stop, end))
+
+    @cached_property
+    def guide(self) -> Guide:
+        """`data.guide`, and worked examples from the beginning of the training pairs."""
+        return configured_guide(self.config, self._pairs("train", 0, None))
+
+    def _pairs(self, split: Split, start: int, stop: int | None) -> Iterator[Example]:
         width, index = self.config.catalogue.items_per_query, start
         while stop is None or index < stop:
             judged = self._query(split, index // width)

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lore_lab.data.example import Example, Split
+from lore_lab.data.example import Example, Guide, Split
 from lore_lab.data.table.ingest import Ingest
 from lore_lab.data.table.labels import Labels
 from lore_lab.data.table.problems import TableError, nearest
 from lore_lab.data.table.store import SPLITS, Store
+from lore_lab.data.worked import worked_examples
 
 if TYPE_CHECKING:
     from lore_lab.config.table import TableConfig
@@ -43,23 +44,29 @@ class TableSource:
     def _spans(self) -> dict[str, tuple[int, int]]:
         """split -> (number of its first pair, pairs served)."""
         sql = "SELECT split, min(number), count(*) FROM pairs GROUP BY split"
-        spans = {SPLITS[split]: (first, count) for split, first, count in self._store.rows(sql)}
-        if self.config.size is not None and "train" in spans:
-            first, count = spans["train"]
-            spans["train"] = first, min(count, self.config.size)
-        return spans
+        return {SPLITS[split]: (first, count) for split, first, count in self._store.rows(sql)}
 
     def size(self, split: Split) -> int:
         """Pairs of `split`; train has at most data.size."""
-        return self._spans.get(split, (0, 0))[1]
+        count = self._spans.get(split, (0, 0))[1]
+        return count if self.config.size is None or split != "train" else min(count, self.config.size)
+
+    @cached_property
+    def guide(self) -> Guide:
+        """`data.guide`, and worked examples from the beginning of the training pairs."""
+        first, count = self._spans.get("train", (0, 0))
+        return configured_guide(self.config, self._rows("train", first, first + count))
 
     def examples(self, split: Split, start: int = 0, stop: int | None = None) -> Iterator[Example]:
         """Train comes in an order drawn by data.seed; the other splits query by query, so that a prefix holds whole queries."""
-        first, count = self._spans.get(split, (0, 0))
-        stop = count if stop is None else min(stop, count)
+        first, size = self._spans.get(split, (0, 0))[0], self.size(split)
+        return self._rows(split, first + start, first + (size if stop is None else min(stop, size)))
+
+    def _rows(self, split: str, start: int, stop: int) -> Iterator[Example]:
+        first = self._spans.get(split, (0, 0))[0]
         sql = """SELECT p.number, p.query_id, p.item_id, p.query, p.label, p.gold, p.difficulty, p.fields, items.fields
             FROM pairs AS p LEFT JOIN items ON items.id = p.item_id WHERE p.number >= ? AND p.number < ? ORDER BY p.number"""
-        for number, query_id, item_id, query, label, gold, difficulty, own, joined in self._store.rows(sql, (first + start, first + stop)):
+        for number, query_id, item_id, query, label, gold, difficulty, own, joined in self._store.rows(sql, (start, stop)):
             item = json.loads(own) | (json.loads(joined) if joined else {})
             difficulty = math.nan if difficulty is None else difficulty
             yield Example(f"{split}-{number - first}", query_id, item_id, query, item, label, gold, difficulty)
@@ -108,9 +115,17 @@ def repeat_texts(items: Any, count: int) -> Iterator[str]:
             return  # no item has a text
 
 
+def configured_guide(config: TableConfig, train: Iterator[Example]) -> Guide:
+    """The guide that `data.guide` writes down. train: training pairs in index order."""
+    grades, own = config.labels.grades, config.guide
+    definitions = tuple(own.definitions[grade] for grade in grades) if own.definitions else ()
+    return Guide(definitions, dict(own.rules), tuple(own.core), worked_examples(train, len(grades)))
+
+
 def check_config(config: TableConfig) -> None:
     """Settings that contradict each other, before any file is opened. Raises TableError."""
     split, pairs, raters = config.split, config.pairs, config.raters
+    _check_guide(config)
     if split.validation + split.wild >= 1:
         raise TableError(f"data.split.validation={split.validation} and data.split.wild={split.wild} leave nothing to train on")
     for value, name in split.values.items():
@@ -131,3 +146,15 @@ def check_config(config: TableConfig) -> None:
     ):
         if file and not column:
             raise TableError(f"{key}, the column to join by")
+
+
+def _check_guide(config: TableConfig) -> None:
+    grades, guide = config.labels.grades, config.guide
+    for grade in guide.definitions:
+        if grade not in grades:
+            raise TableError(f"data.guide.definitions.{grade}: {grade!r} is no grade of data.labels.grades{nearest(grade, grades)}")
+    if guide.definitions and (missing := [grade for grade in grades if grade not in guide.definitions]):
+        raise TableError(f"data.guide.definitions has no {', '.join(missing)}: define every grade of data.labels.grades, or none")
+    for rule in guide.core:
+        if rule not in guide.rules:
+            raise TableError(f"data.guide.core: {rule!r} is no rule of data.guide.rules{nearest(rule, guide.rules)}")

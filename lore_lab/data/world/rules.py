@@ -26,6 +26,7 @@ class Rule:
     blocks: frozenset[str]
     stop: bool
     basic: bool
+    core: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class RuleBook:
             Rule(
                 id=spec["id"], text=spec["text"], when=_alternatives(spec["when"]), cue=_alternatives(spec.get("cue")),
                 cap=spec.get("cap", BEST), excuse=spec.get("excuse", ""), blocks=frozenset(spec.get("blocks", ())),
-                stop=spec.get("stop", False), basic=spec.get("basic", False),
+                stop=spec.get("stop", False), basic=spec.get("basic", False), core=spec.get("core", False),
             )
             for spec in book["rules"]
         )  # fmt: skip

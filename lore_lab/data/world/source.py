@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from lore_lab.data.example import Capability, Example, Split
+from lore_lab.data.example import Capability, Example, Guide, Split
+from lore_lab.data.worked import worked_examples
 from lore_lab.data.world.draws import Draw, number
 from lore_lab.data.world.items import Card, CardMaker, Item, ItemMaker
 from lore_lab.data.world.judge import Gold, Judge
@@ -58,10 +61,13 @@ class WorldSource:
         """The rule book itself: it grades from matches and fired rules."""
         return self._judge.book
 
-    @property
-    def rule_texts(self) -> dict[str, str]:
-        """Rule id -> the sentence that states it, in precedence order."""
-        return {rule.id: rule.text for rule in self.rules}
+    @cached_property
+    def guide(self) -> Guide:
+        """The rule book in words, and worked examples from the beginning of the training pairs."""
+        rules = {rule.id: rule.text for rule in self.rules}
+        core = tuple(rule.id for rule in self.rules if rule.core)
+        worked = worked_examples((self.example("train", index) for index in itertools.count()), len(GRADES))
+        return Guide(tuple(self.tables.rules["grades"].values()), rules, core, worked)
 
     def size(self, split: Split) -> int:
         """Examples in `split`: the configured sizes, 1,000 for each test split."""

@@ -21,7 +21,7 @@ class TextMaker:
     def __init__(self, config: WorldConfig, tables: Tables, rules: Sequence[Rule], pair: Callable[[int], tuple[Query, Card]]) -> None:
         """pair: index -> a query and an item card of the training side."""
         self._config, self._tables, self._pair = config, tables, pair
-        self._sentences = [rule.text for rule in rules]
+        self._sentences = [*(rule.text for rule in rules), *tables.rules["grades"].values()]
         self._notes = [entry.note + "." for entry in (*tables.knowledge, *tables.substitutes)]
         self._draw = Draw()
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from lore_lab.data.example import Example
+from lore_lab.data.example import Example, Guide
 from lore_lab.data.frame import read_examples
 from lore_lab.prompts.formats import ResponseFormat, response_format
 from lore_lab.prompts.render import Renderer
 from lore_lab.stages.context import StageContext
-from lore_lab.stages.functions.data import EXAMPLES, SOURCE
+from lore_lab.stages.functions.data import EXAMPLES, SOURCE, read_guide
 from lore_lab.stages.store import Artifact
 
 INSTRUCTIONS = "instructions.json"
@@ -36,10 +36,12 @@ class Pairs:
 
     rows: list[tuple[str, Example]]
     source: dict[str, Any]
+    guide: Guide
 
     @classmethod
     def read(cls, artifact: Artifact) -> Pairs:
-        return cls(read_examples(artifact.path / EXAMPLES), json.loads((artifact.path / SOURCE).read_text(encoding="utf-8")))
+        source = json.loads((artifact.path / SOURCE).read_text(encoding="utf-8"))
+        return cls(read_examples(artifact.path / EXAMPLES), source, read_guide(artifact.path))
 
     @property
     def grades(self) -> int:
@@ -51,9 +53,7 @@ class Pairs:
     def renderer(self, settings: Any, tokenizer: Any, kind: type[Renderer] = Renderer, layout: str | None = None, **more: Any) -> Renderer:
         """Prompts as `settings` has them. layout: name of the response format asked for, that of `settings.format` where it is None."""
         reason_first = (layout or settings.format.name) == "reason_first"
-        return kind(
-            tokenizer, settings.features, settings.prompt, self.source["grades"], reason_first, list(self.source["rule_texts"].values()), **more
-        )  # fmt: skip
+        return kind(tokenizer, settings.features, settings.prompt, self.source["grades"], reason_first, self.guide, **more)
 
     def seeing_renderer(self, context: StageContext, tokenizer: Any, model: Any) -> Renderer:
         """The stage's renderer; under `features.image` its prompts begin with the image, drawn anew from the source.

@@ -58,7 +58,7 @@ def make_material(context: StageContext, pairs: Pairs, tokenizer: Any, engine: A
     def targets() -> list[tuple[list[int], list[int]]]:
         """As stage `sft` writes them, in another wording. Imported by name: only this idea's stage key covers the recipes."""
         build_recipe = importlib.import_module("lore_lab.cot").build_recipe
-        recipe = build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"], taught(context))
+        recipe = build_recipe(settings.cot, pairs.source["name"], pairs.guide.rules, taught(context))
         target_ids = importlib.import_module("lore_lab.train.sft").target_ids
         generator = random.Random(stage_seed(settings.seed, "auxiliary"))
         rows = []

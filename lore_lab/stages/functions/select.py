@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from lore_lab.data.frame import write_examples
 from lore_lab.data.selection import passes, thin
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import JUDGEMENTS, Pairs
-from lore_lab.stages.functions.data import EXAMPLES, SOURCE
+from lore_lab.stages.functions.data import EXAMPLES, copy_description
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def run(context: StageContext) -> dict[str, Any]:
             "filters, or another budget of the judges (selection.judge.max_steps)"
         )
     write_examples(context.output / EXAMPLES, (pairs.rows[place] for place in kept))
-    shutil.copyfile(context.inputs["data"].path / SOURCE, context.output / SOURCE)
+    copy_description(context.inputs["data"].path, context.output)
     stays = np.isin(np.arange(len(examples)), kept)
     wrong = labels != np.array([example.gold for example in examples])
     frequency = np.array([example.frequency for example in examples])

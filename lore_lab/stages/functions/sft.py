@@ -19,7 +19,7 @@ def run(context: StageContext) -> dict[str, Any]:
     model, tokenizer = load_policy(context.inputs["policy"].path, settings.compute.device)
     renderer, layout = pairs.seeing_renderer(context, tokenizer, model), pairs.layout(settings)
     model = adapted(model, settings.peft, stage_seed(settings.seed, "sft adapter"))
-    recipe = build_recipe(settings.cot, pairs.source["name"], pairs.source["rule_texts"], taught(context))
+    recipe = build_recipe(settings.cot, pairs.source["name"], pairs.guide.rules, taught(context))
     # Wording is drawn per example, from the run seed: another seed is another phrasing of the same reasoning.
     generator = random.Random(stage_seed(settings.seed, "wording"))
     prompts, targets = [], []

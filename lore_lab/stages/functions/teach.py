@@ -30,7 +30,7 @@ def run(context: StageContext) -> dict[str, Any]:
     )  # fmt: skip
     assert context.shared is not None
     replies = Replies(teacher, endpoint, context.shared / "replies")
-    rules = teacher.rules or list(pairs.source["rule_texts"].values())
+    rules = teacher.rules or list(pairs.guide.rules.values())
     script = Script(teacher, settings.cot, settings.features.fields, pairs.source["grades"], rules, replies.ask)
     taught, quarantine = _all(script, pairs, teacher, context)
     if not taught:

@@ -26,7 +26,7 @@ from lore_lab.evaluate.metrics import PROBABILITY
 from lore_lab.rollout.engine import TransformersEngine, end_ids
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import Pairs, instructions
-from lore_lab.stages.functions.data import EXAMPLES, SOURCE
+from lore_lab.stages.functions.data import EXAMPLES, copy_description
 from lore_lab.stages.store import write_json
 from lore_lab.train.common import load_policy, prepare
 
@@ -74,7 +74,7 @@ def run(context: StageContext) -> dict[str, Any]:
         context.output / IDENTITY,
         {"version": version, "instructions": head, "ranks": queries.ranks, "distilled": int(answers.tokens.sum())},
     )
-    shutil.copyfile(context.inputs["data"].path / SOURCE, context.output / SOURCE)
+    copy_description(context.inputs["data"].path, context.output)
     write_examples(context.output / EXAMPLES, (("traffic", example) for example in pairs))
     place = np.repeat(np.arange(len(lists)), [len(own) for own in lists])
     columns = {f"llm/{PROBABILITY}{grade + 1}": judged.probabilities[:, grade] for grade in range(train.grades)}
