@@ -75,6 +75,7 @@ class ModelConfig:
     dtype: str = setting("what the weights are kept in", choices=("float32", "bfloat16"))
     attention: str = setting("attention of transformers", choices=("sdpa", "eager", "flash_attention_2"))
     prompt_tokens: PromptTokensConfig = field(default_factory=PromptTokensConfig)
+    prompt_examples: int = setting("`prompt.examples` under prompt=long, unless the command says otherwise", ge=0, le=64)
     completion_tokens: int = setting("length limit of completions in RL and evaluation, unless the command says otherwise", ge=1)
     architecture: str | None = setting("transformers model type, e.g. qwen2")
     vocab_size: int | None = setting("tokens; embedded: byte-level BPE, trained on the source's texts", ge=300)

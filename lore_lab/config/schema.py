@@ -46,7 +46,7 @@ class PromptConfig:
     examples: int = setting(
         "worked examples: training pairs with their grade, and why where the source knows it; none is a test pair",
         ge=0,
-        le=8,
+        le=64,
         source="assumed",
     )
     max_tokens: int = setting("prompt budget in tokens; examples, then fields are cut to fit, the query never", ge=16, le=131072)

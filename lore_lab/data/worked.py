@@ -7,8 +7,8 @@ from itertools import islice
 
 from lore_lab.data.example import Example
 
-MOST = 8  #: worked examples a guide has, at most
-_AMONG = 200  #: training pairs looked at
+MOST = 64  #: worked examples a guide has, at most
+_AMONG = 1000  #: training pairs looked at
 
 
 def worked_examples(train: Iterable[Example], grades: int) -> tuple[Example, ...]:

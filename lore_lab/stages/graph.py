@@ -115,7 +115,7 @@ SPECS: dict[str, StageSpec] = {
         "lore_lab.stages.functions.base:run",
         ("data", "model", "compute"),
         _TRAINING_LIBRARIES,
-        without=("data.size", "model.name", "model.prompt_tokens", "model.completion_tokens", "model.vision"),
+        without=("data.size", "model.name", "model.prompt_tokens", "model.prompt_examples", "model.completion_tokens", "model.vision"),
         modules=_source_modules,
     ),
     "pretrained": StageSpec(
