@@ -131,8 +131,9 @@ def test_a_pretrained_model_brings_its_rates_and_lengths_and_the_command_wins(co
     assert sorted(companions(words)) == ["rl=pretrained", "sft=pretrained"]
     config = compose(*words, *companions(words))
     assert (config.prompt.max_tokens, config.rl.max_completion_length, config.eval.max_completion_length) == (7000, 512, 512)
+    assert config.prompt.examples == 64
     assert [compose(*words[:1], f"prompt={option}").prompt.max_tokens for option in ("short", "medium", "long")] == [100, 800, 7000]
-    assert [compose(f"prompt={option}").prompt.max_tokens for option in ("short", "medium", "long")] == [64, 160, 600]
+    assert [compose(f"prompt={option}").prompt.max_tokens for option in ("short", "medium", "long")] == [64, 288, 800]
     assert companions([*words, "sft=default", "rl=off"]) == []
     with pytest.raises(ConfigError, match="model=embedded,qwen3-8b need different rl, sft"):
         companions(["model=embedded,qwen3-8b"])
