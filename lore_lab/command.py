@@ -155,7 +155,25 @@ def run_single(config: DictConfig, words: Sequence[str]) -> int:
 def run_sweep(arguments: Sequence[str], loader: Any, master: DictConfig, launcher: Any) -> None:
     """All points of a multirun, as `complete` runs them."""
     job_overrides, axes = expand(arguments)
-    complete(compose_points(job_overrides, loader, master), axes, "python train.py -m " + shlex.join(arguments), launcher)
+    points = compose_points(job_overrides, loader, master)
+    check_distinct(points)
+    complete(points, axes, "python train.py -m " + shlex.join(arguments), launcher)
+
+
+def check_distinct(points: Sequence[Point]) -> None:
+    """Raises ConfigError where two points of a sweep have the same settings: a word of the command then overrules what an option sets, and
+    the arms would be one. `guard=warn` lets them be."""
+    seen: dict[str, Point] = {}
+    for point in points:
+        first = seen.setdefault(point.key, point)
+        if first is not point and point.config.guard == "error":
+            own, other = (
+                " ".join(word for word in one.overrides if word not in both.overrides) for one, both in ((point, first), (first, point))
+            )
+            raise ConfigError(
+                f"{other or point.title} and {own or 'the same again'} are one point: all their settings are the same. A word of the command wins over what "
+                "an option of a group sets; leave it out, or one of the two; or set guard=warn to run them as one"
+            )
 
 
 def complete(

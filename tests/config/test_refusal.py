@@ -34,6 +34,10 @@ finally:
         ("rl.max_steps=many", "rl.max_steps"),
         ("-m seed=0,-1", "seed=-1 must be >= 0"),
         ("data=table", "data.path"),
+        (
+            "-m rl/entropy=none,one_update rl.num_iterations=2 rl.steps_per_generation=2",
+            "rl/entropy=none and rl/entropy=one_update are one point: all their settings are the same",
+        ),
     ],
 )
 def test_a_wrong_command_is_refused_before_anything_heavy(tmp_path: Path, command: str, message: str) -> None:
