@@ -111,6 +111,7 @@ class PointRecord:
         self._path = self.folder / "point.json"
         self._lease = Lease(self.folder / _WRITER)
         before = read_json(self._path) or {}
+        self._over = before.get("state") == "done"
         self.content: dict[str, Any] = {
             "point": point.key,
             "overrides": list(point.overrides),
@@ -131,8 +132,10 @@ class PointRecord:
         }
 
     def claim(self) -> None:
-        """Say that this process works on the point; without effect where another one already does."""
-        self.write(state="queued")
+        """Say that this process works on the point; without effect where another one already does, and on a point that is done: a sweep that
+        comes to it again, and is killed before its turn, must not take its results out of the tables."""
+        if not self._over:
+            self.write(state="queued")
 
     def write(self, **changes: Any) -> None:
         """Only who holds the lease says that a point is under way; that it ended is said by everyone who saw it end."""

@@ -104,6 +104,23 @@ def test_running_a_point_again_keeps_what_the_first_run_computed(tmp_path: Path,
     assert [stage["seconds"] for stage in again["stages"]] == [5.0] * len(stages)
 
 
+def test_a_point_that_is_done_stays_done_when_a_second_sweep_is_killed_before_its_turn(tmp_path: Path, point: Point) -> None:
+    first = PointRecord(tmp_path, point)
+    first.claim()
+    first.write(state="done", metrics={"eval/macro_f1": 0.5})
+    first.release()
+    second = PointRecord(tmp_path, point)
+    second.claim()
+    second.release()
+    assert state(tmp_path, point) == "done"
+    assert (read_json(point.folder(tmp_path) / "point.json") or {})["metrics"] == {"eval/macro_f1": 0.5}
+    third = PointRecord(tmp_path, point)
+    third.claim()
+    third.write(state="running")  # an artifact is gone: it is at work again
+    assert state(tmp_path, point) == "running"
+    third.release()
+
+
 def test_metrics_carry_the_role_of_their_evaluation(tmp_path: Path, point: Point) -> None:
     store = Store(tmp_path)
     assert [node.role for node in point.targets] == ["leaks", "baseline", "sft_eval", "eval"]
