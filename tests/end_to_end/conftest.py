@@ -18,7 +18,7 @@ MICRO = [
     "data.size=64", "model.hidden_size=32", "model.intermediate_size=64", "model.num_hidden_layers=2", "model.num_attention_heads=2",
     "model.num_key_value_heads=1", "model.head_dim=null", "model.vocab_size=400", "model.pretrain.texts=200", "model.pretrain.max_steps=3", "sft.max_steps=4",
     "sft.per_device_train_batch_size=8", "rl.max_steps=8", "rl.num_generations=4", "rl.per_device_train_batch_size=8", "rl.steps_per_generation=2",
-    "rl.num_iterations=1", "rl.max_completion_length=8", "rl.save_windows=1", "rl.learning_rate=0.01", "prompt.max_tokens=160", "eval.size=4",
+    "rl.num_iterations=1", "rl.max_completion_length=8", "rl.save_windows=1", "rl.learning_rate=0.01", "prompt.max_tokens=400", "eval.size=4",
     "eval.sampled_size=2", "eval.samples=2", "eval.max_completion_length=8", "eval.resamples=100", "tracking=local",
 ]  # fmt: skip
 

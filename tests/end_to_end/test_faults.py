@@ -94,7 +94,7 @@ def test_a_stage_killed_by_the_system_fails_its_point_only(lab: Lab) -> None:
 
 def test_a_point_that_raises_leaves_the_others_whole(lab: Lab) -> None:
     # 10,000 pairs of a prompt budget that cannot hold the query: the stage finds out, not the config.
-    run = lab.run("-m", "prompt.max_tokens=160,16", "prompt=medium")
+    run = lab.run("-m", "prompt.max_tokens=400,16", "prompt=medium")
     assert run.returncode == 1
     assert sorted(point["state"] for point in lab.points()) == ["done", "failed"]
     failed = next(point for point in lab.points() if point["state"] == "failed")
