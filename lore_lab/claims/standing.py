@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,11 @@ def board(found: Sequence[Standing]) -> str:
     lacking = [own.claim.name for own in found if not own.result and own.claim.needs]
     lines = [f"{len(found)} claims, {len(rows) - 2} measured. `lore-lab claims` says which results are stale in your checkout."]
     lines += ["\n".join(rows)] if len(rows) > 2 else []
-    lines += [f"Runnable, not measured yet: {', '.join(open_)}."] if open_ else []
+    by_paper = [
+        f"- {paper}: {', '.join(name.partition('/')[2] for name in names)}"
+        for paper, names in groupby(open_, key=lambda name: name.partition("/")[0])
+    ]
+    lines += ["\n".join(["Runnable, not measured yet:", "", *by_paper])] if open_ else []
     lines += [f"Waiting for something the lab lacks: {', '.join(lacking)}."] if lacking else []
     return "\n\n".join(lines)
 

@@ -146,7 +146,7 @@ def test_the_board_shows_what_was_measured_and_names_the_rest(result: dict[str, 
     text = board(standings(folder))
     assert text.startswith("3 claims, 1 measured.")
     assert "| [test/clip](experiments/test/clip.yaml): A higher upper clip raises macro-F1. | assumed | supported | +0.0" in text
-    assert "Runnable, not measured yet: test/other." in text
+    assert "Runnable, not measured yet:\n\n- test: other\n" in text
     assert "Waiting for something the lab lacks: test/later." in text
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
