@@ -45,6 +45,7 @@ class Claim:
     setup: list[str] = field(default_factory=list, metadata={"doc": "override words of every arm"})
     follows: list[str] = field(default_factory=list, metadata={"doc": "keys that differ because an axis does"})
     controls: list[str] = field(default_factory=list, metadata={"doc": "arms that are measured and shown, not judged"})
+    shown: list[str] = field(default_factory=list, metadata={"doc": "metrics that are shown beside the judged one, such as its price"})
     needs: str = field(default="", metadata={"doc": "what the lab or the embedded scale lacks; the file is refused before compute"})
     name: str = field(default="", metadata={"doc": "paper/claim, from the file's place"})
 

@@ -49,13 +49,15 @@ def make_result(claim: Claim, root: Path, sweep: str) -> Result:
     from lore_lab.analysis.realised import realised_effect
     from lore_lab.analysis.verdicts import overall, verdict
 
-    runs = with_metric(load_runs(root, sweep), claim.metric)
+    runs = load_runs(root, sweep)
+    for metric in (claim.metric, *claim.shown):
+        runs = with_metric(runs, metric)
     baseline = None if claim.baseline == "none" else claim.baseline
     effect: dict[str, Any] = {"smallest_effect": claim.smallest_effect, "direction": claim.direction}
     verdicts = verdict(runs, baseline, claim.metric, arms=claim.judged, **effect)
     outcome, reason = overall(verdicts)
     seeds = [int(seed) for seed in dict.fromkeys(runs["seed"])]
-    metrics = list(dict.fromkeys([claim.metric, *main_metrics(runs.columns).values()]))
+    metrics = list(dict.fromkeys([claim.metric, *claim.shown, *main_metrics(runs.columns).values()]))
     table = runs.set_index(["arm", "seed"])
     others = [arm for arm in claim.ordered if arm != claim.baseline] if baseline else []
     stages = {stage for own in runs["stages"] for stage in own}

@@ -64,7 +64,8 @@ def plan_claim(claim: Claim, further: Sequence[str], loader: Any, master: DictCo
     from lore_lab.analysis.measures import parse_metric  # pandas: not for a listing
 
     try:
-        parse_metric(claim.metric)
+        for metric in (claim.metric, *claim.shown):
+            parse_metric(metric)
     except ValueError as error:
         raise ConfigError(f"{claim.name}.yaml: {error}") from None
     if claim.needs and claim.needs != PRETRAINED:

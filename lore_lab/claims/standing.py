@@ -109,6 +109,7 @@ def cards(found: Sequence[Standing], root: Path) -> list[ClaimCard]:
             baseline=own.claim.baseline,
             arms={arm: " ".join([*own.claim.setup, *own.claim.arms[arm]]) or "the default" for arm in own.claim.ordered},
             controls=tuple(own.claim.controls),
+            shown=tuple(own.claim.shown),
             assumed=tuple(own.claim.assumed),
             axes=tuple(own.claim.axes),
             follows=tuple(own.claim.follows),

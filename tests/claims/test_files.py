@@ -100,8 +100,9 @@ def test_a_missing_component_is_named_before_anything_is_composed(changed: Chang
         plan_claim(claim, [], loader=None, master=None)  # type: ignore[arg-type]
 
 
-def test_an_unreadable_metric_is_refused_before_anything_is_composed(changed: Change) -> None:
-    claim = changed("metric: eval/macro_f1", "metric: plato(rl/entropy)")
+@pytest.mark.parametrize("change", [("metric: eval/macro_f1", "metric: plato(rl/entropy)"), ("axes:", "shown: [plato(rl/entropy)]\naxes:")])
+def test_an_unreadable_metric_is_refused_before_anything_is_composed(changed: Change, change: tuple[str, str]) -> None:
+    claim = changed(*change)
     with pytest.raises(ConfigError, match="did you mean plateau"):
         plan_claim(claim, [], loader=None, master=None)  # type: ignore[arg-type]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lore_lab.analysis.report import write_report
 from lore_lab.analysis.stats import t_test
 from lore_lab.analysis.verdicts import Verdict, judge, overall
 from lore_lab.claims.claim import EXPERIMENTS, Claim, load_claim
@@ -45,6 +46,19 @@ def test_a_result_holds_figures_effect_interval_verdict_and_provenance(result: d
     assert read["seconds"] == pytest.approx(12.3 * (5 + 5 + 10 + 10))  # each stage once, however many points use it
     assert read["versions"] == {"torch": "2.13.0", "trl": "1.16.0"}
     assert read["rule"]["seeds"] == [0, 1, 2, 3, 4]
+
+
+def test_a_metric_shown_beside_the_judged_one_reaches_the_result_and_the_page(changed: Change, swept: Path, folder: Path) -> None:
+    claim = changed("axes:", "shown: [eval/pass@8 - eval/pass@1]\naxes:")
+    found = make_result(claim, swept, "s1")
+    rows = {arm: figures["eval/pass@8 - eval/pass@1"] for arm, figures in found["figures"].items()}
+    assert {len(row) for row in rows.values()} == {5}
+    write_result(result_path("test/clip", folder), found)
+    page = write_report(swept, "s1", folder / "r.html", claims=cards(standings(folder), swept)).read_text()
+    assert "eval/pass@8 - eval/pass@1, mean" in page
+    assert f"{sum(rows['high']) / 5:.3f}" in page
+    with pytest.raises(KeyError, match="no metric 'deploy/cost'"):
+        make_result(changed("axes:", "shown: [deploy/cost]\naxes:"), swept, "s1")
 
 
 def test_controls_have_figures_and_no_verdict(changed: Change, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ class ClaimCard:
     """One line of the board, and the claim's page.
 
     name: such as "lore/clip_higher". claim: the sentence. source: paper and section. tag: paper, secondary or assumed. assumed: what the
-    source does not say. arms: arm -> its override words. controls: arms that are not judged. axes, follows: where the arms may differ.
+    source does not say. arms: arm -> its override words. controls: arms that are not judged. shown: metrics
+    beside the judged one. axes, follows: where the arms may differ.
     outcome, reason: the claim's verdict, "" when not measured. verdicts: one per arm judged. figures: arm -> metric -> one value a seed.
     subsets: arm -> rows of subset_effects. notes: of the realised-effect check. needs: what the claim needs that the lab or the embedded
     scale lacks. stale: why the result no longer holds. confounds: fields that differ between the arms though they should not, None
@@ -31,6 +32,7 @@ class ClaimCard:
     baseline: str = ""
     arms: Mapping[str, str] = dataclasses.field(default_factory=dict)
     controls: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
@@ -61,6 +63,6 @@ class ClaimCard:
         """What an arm is for."""
         return "baseline" if arm == self.baseline else "control" if arm in self.controls else "judged"
 
-    def values(self, arm: str) -> list[float]:
-        """The claim's metric of an arm, one finite value a seed; empty when not measured."""
-        return [value for value in self.figures.get(arm, {}).get(self.metric, []) if value is not None]
+    def values(self, arm: str, metric: str = "") -> list[float]:
+        """A metric of an arm, the claim's own by default, one finite value a seed; empty when not measured."""
+        return [value for value in self.figures.get(arm, {}).get(metric or self.metric, []) if value is not None]
