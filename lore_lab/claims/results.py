@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ def make_result(claim: Claim, root: Path, sweep: str) -> Result:
     manifests = [found for stage in sorted(stages) if (found := load_manifest(root, *stage))]
     first = {arm: load_point(root, str(own["point"].iloc[0])) or {} for arm, own in runs.groupby("arm", sort=False)}
     config = first[claim.ordered[0]]["config"]
+    arm_of = dict(zip(runs["point"], runs["arm"], strict=True))
+    doubts = Counter((arm_of[point], note) for point, own in realised_effect(runs, root).items() for note in own)
     return {
         "rule": claim.rule | {"seeds": seeds},
         "outcome": outcome,
@@ -72,7 +75,7 @@ def make_result(claim: Claim, root: Path, sweep: str) -> Result:
         "figures": {arm: {m: [_plain(table.at[(arm, seed), m]) for seed in seeds] for m in metrics} for arm in claim.ordered},
         "subsets": {arm: subset_effects(runs, arm, claim.baseline, claim.metric).to_dict("records") for arm in others},
         "stages": {arm: {stage["role"]: stage["key"] for stage in first[arm]["stages"]} for arm in claim.ordered},
-        "notes": sorted({note for own in realised_effect(runs, root).values() for note in own}),
+        "notes": sorted(f"{arm}, {count} of {len(seeds)} seeds: {note}" for (arm, note), count in doubts.items()),
         "profile": config["data"].get("profile", config["data"]["name"]),
         "sweep": sweep,
         "commit": commit(),

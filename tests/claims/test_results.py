@@ -61,6 +61,13 @@ def test_a_metric_shown_beside_the_judged_one_reaches_the_result_and_the_page(ch
         make_result(changed("axes:", "shown: [deploy/cost]\naxes:"), swept, "s1")
 
 
+def test_notes_name_the_arm_and_how_many_of_its_seeds(changed: Change, tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"rl.clip_high": ["0.2", "0.28"], "seed": list("01234")}, clip=0.0)
+    name_arms(tmp_path, {"0.2": "low", "0.28": "high"})
+    notes = make_result(changed(), tmp_path, "s1")["notes"]
+    assert notes == [f"{arm}, 5 of 5 seeds: no arm ever reached clip_high: the axis did nothing" for arm in ("high", "low")]
+
+
 def test_controls_have_figures_and_no_verdict(changed: Change, tmp_path: Path) -> None:
     write_sweep(tmp_path, {"rl.clip_high": ["0.2", "0.28", "0.3"], "seed": list("01234")})
     name_arms(tmp_path, {"0.2": "low", "0.28": "high", "0.3": "other"})
