@@ -250,15 +250,17 @@ def _decide(
     if above or below:
         outcome: Outcome = "supported" if above == (direction == "up") else "contradicted"
         return outcome, f"the interval lies {'above' if above else 'below'} 0", apart
-    return "inconclusive", "the interval holds 0 and reaches beyond the smallest effect", apart
+    plain = t_interval(values)
+    corrected = " once corrected for the number of arms" if plain.low > 0 or plain.high < 0 else ""
+    return "inconclusive", f"the interval holds 0{corrected} and reaches beyond the smallest effect", apart
 
 
 def _decide_no_change(apart: _Test, close: _Test, smallest: float, direction: Direction) -> tuple[Outcome, str, _Test]:
     """The outcome of a claim that nothing changes, or nothing on one side."""
     up, down = direction != "not down", direction != "not up"  # sides on which a change would contradict
-    side = {"flat": "", "not up": "the upper side of ", "not down": "the lower side of "}[direction]
+    small = {"flat": "any change", "not up": "any rise", "not down": "any fall"}[direction]
     if (close.interval.high < smallest or not up) and (close.interval.low > -smallest or not down):
-        return "supported", f"the interval lies inside {side}the smallest effect", close
+        return "supported", f"{small} that the interval allows is smaller than the smallest effect", close
     if (up and apart.interval.low > smallest) or (down and apart.interval.high < -smallest):
         return "contradicted", "the interval lies beyond the smallest effect", apart
     return "inconclusive", "the interval reaches beyond the smallest effect and is not clear of it", close

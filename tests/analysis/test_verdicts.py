@@ -52,6 +52,8 @@ def test_holm_takes_back_what_one_arm_alone_would_show() -> None:
     among = judge({"a": 1.3 + SHAPE, "b": SHAPE, "c": -SHAPE}, smallest_effect=1)
     assert alone.outcome == "supported"
     assert among[0].outcome == "inconclusive"
+    assert "once corrected for the number of arms" in among[0].reason  # else its plain interval, which leaves out 0, would seem to deny it
+    assert "corrected" not in among[1].reason
     assert among[0].p_holm == pytest.approx(3 * alone.p_holm)
     assert among[0].low == alone.low
     assert among[0].adjusted_low < alone.low
