@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ WORDS = (
     "model.num_hidden_layers=2",
     "model.initializer_range=0.5",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment() -> Iterator[None]:
+    """Back as it was: an engine in this process leaves its port there, and the points that later tests start would listen on it too."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def make_engine(folder: Path) -> tuple[Any, Any]:
