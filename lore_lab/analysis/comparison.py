@@ -82,13 +82,16 @@ def compare(runs: pd.DataFrame, baseline: str, metric: str = "eval/macro_f1", *,
 
 
 def subset_effects(runs: pd.DataFrame, arm: str, baseline: str, metric: str = "eval/macro_f1", *, missing: str = "drop") -> pd.DataFrame:
-    """The same difference on every subset that has the metric (eval/visual/macro_f1 ...): subset, seeds, difference, low, high.
+    """The same difference on every subset that has the metric (eval/visual/macro_f1 ...): subset, seeds, difference, low, high. A metric of one
+    subset stands for that of all pairs, so that what a claim about *visual* costs elsewhere is seen.
 
     Exploratory: the intervals are plain 95 % ones, not corrected for their number.
     """
     arm, baseline = find_arm(runs, arm), find_arm(runs, baseline)
     two = runs[runs["arm"].isin([arm, baseline])]
     stage, _, name = metric.partition("/")
+    whole = name.partition("/")[2]
+    name = whole if f"{stage}/{whole}" in runs else name
     pattern = re.compile(rf"{re.escape(stage)}/([^/]+)/{re.escape(name)}$")
     rows = []
     for match in filter(None, map(pattern.fullmatch, map(str, runs.columns))):

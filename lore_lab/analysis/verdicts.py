@@ -107,8 +107,8 @@ def judge(
     verdicts = []
     for arm, values in rows.items():
         reason_inert = (inert or {}).get(arm)
-        outcome, reason, test = _decide(values, apart[arm], close[arm], smallest_effect, direction, least_seeds, reason_inert)
         plain = t_interval(values, confidence)
+        outcome, reason, test = _decide(values, plain, apart[arm], close[arm], smallest_effect, direction, least_seeds, reason_inert)
         unsettled = outcome == "inconclusive" and not reason_inert and plain.sd > 0
         needed = seeds_to_settle(plain.sd, smallest_effect, level=close[arm].level) if unsettled else None
         # That an arm is no worse is shown as often as one that is better by the smallest effect is shown to be better.
@@ -230,9 +230,16 @@ def _p_close(values: np.ndarray, bound: float, direction: Direction) -> float:
 
 
 def _decide(
-    values: np.ndarray, apart: _Test, close: _Test, smallest: float, direction: Direction, least_seeds: int, inert: str | None
+    values: np.ndarray,
+    plain: Estimate,
+    apart: _Test,
+    close: _Test,
+    smallest: float,
+    direction: Direction,
+    least_seeds: int,
+    inert: str | None,
 ) -> tuple[Outcome, str, _Test]:
-    """The outcome, why, and the test it was read from. apart: against no difference ("flat": against at most the smallest effect).
+    """The outcome, why, and the test it was read from. plain: the interval before correction. apart: against no difference ("flat": against at most the smallest effect).
     close: against a difference of the smallest effect or more."""
     own = apart if direction in _CHANGES else close
     if inert:
@@ -250,7 +257,6 @@ def _decide(
     if above or below:
         outcome: Outcome = "supported" if above == (direction == "up") else "contradicted"
         return outcome, f"the interval lies {'above' if above else 'below'} 0", apart
-    plain = t_interval(values)
     corrected = " once corrected for the number of arms" if plain.low > 0 or plain.high < 0 else ""
     return "inconclusive", f"the interval holds 0{corrected} and reaches beyond the smallest effect", apart
 

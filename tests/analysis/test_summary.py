@@ -132,6 +132,8 @@ def test_effects_by_subset(tree: Path) -> None:
     effects = subset_effects(load_runs(tree), "rl.clip_high=0.28", "rl.clip_high=0.2")
     assert set(effects["subset"]) == {"general", "hard", "visual", "rule"}
     assert (effects["low"] < effects["high"]).all()
+    own = subset_effects(load_runs(tree), "rl.clip_high=0.28", "rl.clip_high=0.2", "eval/visual/macro_f1")
+    assert own.equals(effects), "a claim about one subset shows what its arm does to the others"
 
 
 def test_the_line_that_names_the_error_is_shown(tmp_path: Path) -> None:
