@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bars import bar
+
 ROOT = Path(__file__).resolve().parents[1]
 MICRO = [
     "data.size=64", "model.hidden_size=32", "model.intermediate_size=64", "model.num_hidden_layers=2", "model.num_attention_heads=2",
@@ -42,7 +44,8 @@ def main() -> None:
         print(f"computed: {run(arguments.points, root)[0]:.1f} s", flush=True)
         found = [run(arguments.points, root) for _ in range(3)]
     wall, processor = (statistics.median(column) for column in zip(*found, strict=True))
-    print(f"{arguments.points} points, all cached: {wall:.1f} s wall, {processor:.1f} s CPU (medians of 3)")
+    print(f"{wall:.1f} s wall (medians of 3)")
+    bar(f"{arguments.points} points, everything cached, CPU", processor, at_most=15, unit=" s")
 
 
 if __name__ == "__main__":

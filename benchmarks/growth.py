@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import rl_step
 import torch
+from bars import bar
 
 from lore_lab.config.compose import compose
 from lore_lab.cot import build_recipe
@@ -109,7 +110,7 @@ def main() -> None:
     figure, places = plt.subplots(1, len(AXES), figsize=(13, 3), layout="constrained")
     for place, (axis, part) in zip(places, table.groupby("axis", sort=False), strict=True):
         slope = np.polyfit(np.log(part["size"]), np.log(part["seconds"]), 1)[0]
-        print(f"{axis}: slope {slope:.2f}")
+        bar(f"growth with {axis}, exponent", slope)
         place.loglog(part["size"], part["seconds"], "o-")
         place.set(xlabel=axis, title=f"slope {slope:.2f}")
         place.set_xticks(part["size"], [str(size) for size in part["size"]], minor=False)

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bars import bar
 from hydra import compose, initialize_config_dir
 
 import lore_lab.stages.preload  # noqa: F401  (what the fork server loads before any stage)
@@ -97,6 +98,7 @@ def main() -> None:
     for name, seconds in [*shares.items(), ("all book-keeping", sum(shares.values()))]:
         print(f"{name:18}{seconds:8.2f} s{100 * seconds / whole:7.2f} %")
     print(f"{'the whole point':18}{whole:8.2f} s")
+    bar("tracking, guards, records and the store, share of a point's CPU", 100 * sum(shares.values()) / whole, at_most=3, unit=" %")
 
 
 if __name__ == "__main__":

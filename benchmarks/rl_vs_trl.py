@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from bars import bar
 from datasets import Dataset
 from rl_step import one_window
 from transformers import set_seed
@@ -68,7 +69,7 @@ def trainer_of(words: list[str], root: Path, plain: bool, folder: Path) -> Any:
             reward_funcs=lambda completion_ids, example, **_: [
                 judge.outcome(examples[index], ids).reward for index, ids in zip(example, completion_ids, strict=True)
             ],
-            args=grpo_arguments(config.rl, 0, config.compute, folder),
+            args=grpo_arguments(config.rl, 0, config.compute, folder, {}),
             train_dataset=Dataset.from_dict({"prompt": [tokenizer.decode(ids) for ids in prompts], "example": list(range(len(prompts)))}),
             processing_class=tokenizer,
         )
@@ -110,6 +111,8 @@ def main() -> None:
         each = [plain / own for own, plain in zip(seconds, times["plain"], strict=True)]
         ratio = statistics.median(times["plain"]) / statistics.median(seconds)
         print(f"{name:32}{statistics.median(seconds):12.2f}{ratio:12.2f}{min(each):9.2f}-{max(each):.2f}")
+        if name == LAB:
+            bar("RL window (generation, old log-probs, all updates), CPU: plain TRL against the lab", ratio, at_least=2)
 
 
 if __name__ == "__main__":

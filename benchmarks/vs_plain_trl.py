@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bars import bar
+
 ROOT = Path(__file__).resolve().parents[1]
 SHORT = ["sft.max_steps=6", "rl.max_steps=8", "eval.size=16", "eval.sampled_size=8", "model.pretrain.max_steps=10", "data.size=300"]
 
@@ -177,7 +179,9 @@ def compare(folder: Path, words: list[str], clips: list[str], seeds: list[str]) 
             point = [*words, f"rl.clip_high={clip}", f"seed={seed}"]
             plain += timed([python, __file__, "--base", str(base), "--store", str(folder), "--arm", *point])
     ours = timed([python, "train.py", "-m", root, *words, f"rl.clip_high={','.join(clips)}", f"seed={','.join(seeds)}"])
-    print(f"\nplain TRL {plain:.0f} s, lore_lab {ours:.0f} s for {len(clips) * len(seeds)} points: ratio {ours / plain:.2f}")
+    points = len(clips) * len(seeds)
+    print(f"\nplain TRL {plain:.0f} s, lore_lab {ours:.0f} s")
+    bar(f"{points}-point sweep, wall clock: the lab against {points} plain TRL scripts", ours / plain, at_most=0.25)
 
 
 if __name__ == "__main__":

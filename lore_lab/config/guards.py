@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lore_lab.config.arms import inert_rules
 from lore_lab.config.inert import UPDATE_MORE, InertRule, one_update
 from lore_lab.config.rollout import uses_vllm
-from lore_lab.config.teacher import taught
+from lore_lab.config.teacher import REASONING, asked, taught
 from lore_lab.models.checkpoint import is_hub_id
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ RULES: tuple[InertRule, ...] = (
               "cot=none writes no reasoning", "take another cot, or drop the setting"),
     InertRule("parts of one recipe", ("cot.parts",), lambda c: c.cot.name != "multi",
               "only cot=multi is made of parts", "take cot=multi"),
-    InertRule("teacher not asked", ("teacher", "teacher.*"), lambda c: not taught(c), "no stage reads a teacher's reasoning",
-              "take cot=teacher and a format with reasoning"),
+    InertRule("teacher not asked", ("teacher", "teacher.*"), lambda c: not asked(c), "no stage asks a teacher",
+              "take cot=teacher and a format with reasoning, or rewrite among instructions.operators"),
+    InertRule("reasoning of a teacher that rewrites lines alone", tuple(f"teacher.{name}" for name in REASONING), lambda c: asked(c) and not taught(c),
+              "a rewritten line of instructions has no use for it", "take cot=teacher, or drop the setting"),
     InertRule("settings of our own recipes, teacher", ("cot.mistake_rate", "cot.value_rate"), lambda c: c.cot.name == "teacher",
               "cot=teacher takes the teacher's words", "take another cot, or drop the setting"),
     InertRule("steps of progressive, another recipe", ("cot.knowledge", "cot.caption", "cot.rules"),

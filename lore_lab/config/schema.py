@@ -22,7 +22,7 @@ from lore_lab.config.teacher import TeacherConfig
 from lore_lab.config.training import CurriculumConfig, DistillConfig, DpoConfig, RlConfig, SelectionConfig, SftConfig
 
 #: kinds of mutation of instructions, by name
-MUTATIONS = ("drop", "swap", "move", "repeat", "paraphrase", "emphasise")
+MUTATIONS = ("drop", "swap", "move", "repeat", "paraphrase", "emphasise", "rewrite")
 
 
 @dataclass
@@ -81,7 +81,8 @@ class InstructionsConfig:
     margin: float = setting("evolved: an improvement counts above this many of its standard errors, paired by pair", ge=0, source="assumed")
     growth: float = setting("evolved: a candidate is at most so many times as long as the written text, in tokens", ge=1, source="assumed")
     operators: list[str] = setting(
-        "evolved: kinds of mutation, drawn with equal chance (lore_lab/instructions/operators.py)", choices=MUTATIONS
+        "evolved: kinds of mutation, drawn with equal chance (lore_lab/instructions/operators.py); rewrite asks the model of group `teacher`",
+        choices=MUTATIONS,
     )
 
 

@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass
 class TeacherConfig:
-    """Who is asked, and how (group `teacher`; acts under cot=teacher). The model's replies are kept by content and never paid for twice."""
+    """Who is asked, and how (group `teacher`; acts under cot=teacher, and where instructions.operators names rewrite). The model's replies are kept by content and never paid for twice."""
 
     recipe: str = setting(
         "which calls write a target's reasoning", choices=RECIPES, source="LORE 4.1 and LREF 3.2, in outline; prompts ours"
@@ -53,6 +53,23 @@ def taught(config: Config) -> bool:
     return config.cot.name == "teacher" and config.format.name != "label_only" and supervised
 
 
+REWRITE = "rewrite"  #: the mutation of instructions that asks a language model
+
+
+def rewrites(config: Config) -> bool:
+    """Whether stage `evolve` of this point asks a language model for lines."""
+    return config.instructions.name == "evolved" and REWRITE in config.instructions.operators
+
+
+def asked(config: Config) -> bool:
+    """Whether a stage of this point asks a language model at all."""
+    return taught(config) or rewrites(config)
+
+
+#: what only the reasoning of training targets has a use for
+REASONING = ("recipe", "tries", "field_words", "line_words", "rules", "max_quarantined")
+#: what decides the reply to a question
+REPLY = ("model", "revision", "temperature", "top_p", "max_tokens", "seed", "structured")
 #: what says where and how fast, and cannot change a reply: readable by the stage, no part of its key
 UNKEYED = (
     "base_url", "key_variable", "concurrency", "requests_per_minute", "timeout", "attempts", "backoff", "price_in", "price_out",

@@ -15,7 +15,7 @@ from lore_lab.config.fields import range_error, walk
 from lore_lab.config.guards import inert, one_update
 from lore_lab.config.rollout import truncated, uses_vllm
 from lore_lab.config.schema import Config
-from lore_lab.config.teacher import safe_address, taught
+from lore_lab.config.teacher import asked, safe_address
 from lore_lab.config.training import STUDENT_FORMATS
 from lore_lab.models.checkpoint import is_hub_id
 from lore_lab.models.shape import KNOWN, LINEAR, longest
@@ -167,12 +167,12 @@ _CROSS_FIELD: tuple[Condition, ...] = (
         "rollout=vllm_server needs rollout.base_url, an http(s) address without a user, a key or a query",
     ),
     (
-        lambda c: taught(c) and None in (c.teacher.base_url, c.teacher.model, c.teacher.revision),
-        "cot=teacher needs to know whom to ask: teacher.base_url={teacher.base_url}, teacher.model={teacher.model}, "
+        lambda c: asked(c) and None in (c.teacher.base_url, c.teacher.model, c.teacher.revision),
+        "cot=teacher and instructions.operators=[rewrite] need to know whom to ask: teacher.base_url={teacher.base_url}, teacher.model={teacher.model}, "
         "teacher.revision={teacher.revision}",
     ),
     (
-        lambda c: taught(c) and c.teacher.base_url is not None and not safe_address(c.teacher.base_url, c.teacher.key_variable is not None),
+        lambda c: asked(c) and c.teacher.base_url is not None and not safe_address(c.teacher.base_url, c.teacher.key_variable is not None),
         "teacher.base_url must be an http(s) address without a user, a key or a query, and https where teacher.key_variable={teacher.key_variable} "
         "sends a key to another machine",
     ),

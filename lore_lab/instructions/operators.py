@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +80,18 @@ def _cased(phrase: str, first: str) -> str:
     return phrase[0].upper() + phrase[1:] if first.isupper() else phrase
 
 
-#: the choices of `instructions.operators`
+#: the choices of `instructions.operators`, beside `rewrite`, which needs somebody to ask (rewrite.py)
 OPERATORS: dict[str, Operator] = {
     "drop": drop, "swap": swap, "move": move, "repeat": repeat, "paraphrase": paraphrase, "emphasise": emphasise,
 }  # fmt: skip
 
 
-def mutator(names: Sequence[str]) -> Mutate:
+def mutator(names: Sequence[str], operators: Mapping[str, Operator] = OPERATORS) -> Mutate:
     """Draws one of the operators `names`, each with equal chance; None where the one drawn cannot act on the lines."""
 
     def mutate(lines: Lines, generator: random.Random) -> tuple[str, Lines] | None:
         name = generator.choice(list(names))
-        mutated = OPERATORS[name](lines, generator)
+        mutated = operators[name](lines, generator)
         return None if mutated is None else (name, mutated)
 
     return mutate

@@ -14,8 +14,7 @@ from typing import Any
 from lore_lab.config.rollout import UNKEYED as ROLLOUT_UNKEYED
 from lore_lab.config.rollout import uses_vllm
 from lore_lab.config.schema import Config
-from lore_lab.config.teacher import UNKEYED as TEACHER_UNKEYED
-from lore_lab.config.teacher import taught
+from lore_lab.config.teacher import REPLY, UNKEYED, rewrites, taught
 from lore_lab.config.training import STUDENT_FORMATS
 from lore_lab.data.registry import content as data_content
 from lore_lab.data.registry import source_module
@@ -34,6 +33,9 @@ TRAINED = ("sft", "dpo", "rl")
 _RANKING_LIBRARIES = ("ir-measures", "pytrec_eval-terrier")
 #: what decides the tiers' answers; thresholds and traffic only weigh them
 _TIERS = tuple(f"deploy.{name}" for name in ("judged", "candidates", "distill_pairs", "ranker_bits", "ranker_penalty", "timed"))
+_TEACHER_UNKEYED = tuple(f"teacher.{name}" for name in UNKEYED)
+#: what stage `evolve` reads of the model it asks, where it asks one
+_REWRITING = (*(f"teacher.{name}" for name in REPLY), *_TEACHER_UNKEYED)
 #: stages whose artifacts make a point complete: what it says of its policies, and what that is worth
 TARGETS = ("eval", "baseline", "leaks", "evolve", "teacher", "deploy")
 
@@ -142,7 +144,7 @@ SPECS: dict[str, StageSpec] = {
         "lore_lab.stages.functions.teach:run",
         ("teacher", "cot.knowledge", "cot.caption", "cot.rules", "features.fields"),
         ("jinja2", "pyarrow"),
-        unkeyed=tuple(f"teacher.{name}" for name in TEACHER_UNKEYED),
+        unkeyed=_TEACHER_UNKEYED,
     ),
     "sft": StageSpec(
         "lore_lab.stages.functions.sft:run",
@@ -195,7 +197,9 @@ SPECS: dict[str, StageSpec] = {
         "lore_lab.stages.functions.evolve:run",
         ("instructions", "data", "prompt", "features", "format", "eval.max_completion_length", "eval.batch_size", "seed", "compute"),
         (*_TRAINING_LIBRARIES, "pandas"),
+        unkeyed=_TEACHER_UNKEYED,
         modules=_source_modules,
+        more=lambda config: _REWRITING if rewrites(config) else (),
     ),
     "teacher": StageSpec(
         "lore_lab.stages.functions.teacher:run",
@@ -290,11 +294,12 @@ def _cut(tree: Mapping[str, Any], keep: tuple[str, ...], without: tuple[str, ...
 
 
 def _keyed(slice_: Mapping[str, Any], unkeyed: tuple[str, ...]) -> dict[str, Any]:
-    """`slice_` without the dotted keys `unkeyed`."""
+    """`slice_` without the dotted keys `unkeyed` of the sections it has."""
     result = copy.deepcopy(dict(slice_))
     for dotted in unkeyed:
         section, _, leaf = dotted.partition(".")
-        del result[section][leaf]
+        if section in result:
+            del result[section][leaf]
     return result
 
 

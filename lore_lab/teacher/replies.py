@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lore_lab.endpoint import RETRIED, Answer, Endpoint, EndpointError
+from lore_lab.endpoint import RETRIED, Answer, Endpoint, EndpointError, read_key
 from lore_lab.stages.store import write_json
 
 Message = Mapping[str, str]
@@ -120,6 +120,16 @@ class Replies:
         numbers: dict[str, float] = {name: self.counts[name] for name in names}
         price = self.counts["tokens_in"] * self.settings.price_in + self.counts["tokens_out"] * self.settings.price_out
         return numbers | {"cost": price / 1e6}
+
+
+def open_replies(settings: Any, shared: Path | None) -> Replies:
+    """settings: `teacher`. shared: where stages keep what outlives them. Raises EndpointError where the key is not there."""
+    assert shared is not None
+    endpoint = Endpoint(
+        settings.base_url, read_key(settings.key_variable), settings.timeout, settings.attempts, settings.backoff, settings.concurrency,
+        settings.requests_per_minute,
+    )  # fmt: skip
+    return Replies(settings, endpoint, shared / "replies")
 
 
 def _failed(answer: Answer) -> bool:

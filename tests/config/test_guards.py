@@ -19,6 +19,10 @@ PINNED = (
     "sft.lr_scheduler_type=linear model.num_attention_heads=4 model.num_key_value_heads=2"
 )
 ONE_UPDATE = "rl.num_iterations=1 rl.steps_per_generation=1"
+REWRITTEN = (
+    "instructions=evolved instructions.operators=[rewrite] format=answer_first prompt=long teacher.base_url=http://127.0.0.1:8000/v1 "
+    "teacher.model=m teacher.revision=1"
+)
 TAUGHT = "cot=teacher teacher.base_url=http://127.0.0.1:8000/v1 teacher.model=m teacher.revision=1"
 #: rule -> commands whose first word cannot act; the rest of the command is why
 CASES: dict[str, list[str]] = {
@@ -117,6 +121,7 @@ CASES: dict[str, list[str]] = {
     ],
     "graded reward, two grades": ["reward=graded data=table data.path=pairs.csv cot=none format=label_only"],
     "teacher not asked": ["teacher.model=m", "teacher.price_in=1 cot=naive"],
+    "reasoning of a teacher that rewrites lines alone": [f"teacher.tries=3 {REWRITTEN}", f"teacher.recipe=rules {REWRITTEN}"],
     "settings of our own recipes, teacher": [f"cot.mistake_rate=0.5 {TAUGHT}", f"cot.value_rate=0.5 {TAUGHT}"],
     "steps of progressive, another recipe": [f"cot.knowledge=false {TAUGHT} teacher.recipe=expert"],
     "caption step without captions": [f"cot.caption=false {TAUGHT} features=title"],
@@ -196,6 +201,7 @@ def test_turning_something_off_is_not_refused(compose: Compose, command: str) ->
         "cot=naive",
         "cot=naive format=answer_first",
         f"{TAUGHT} cot.rules=false teacher.price_in=1",
+        f"teacher.temperature=0.5 {REWRITTEN}",
         f"{TAUGHT} data=chorus data.path=chorus",
         "rollout=vllm_colocate rollout.correction=token_truncate rollout.max_logp_difference=0.5",
         "reward=graded",

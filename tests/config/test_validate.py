@@ -175,6 +175,7 @@ FIRST_TOKEN = (
 )
 SERVER = "rollout.base_url, an http(s) address without a user, a key or a query"
 TAUGHT = "cot=teacher teacher.model=m teacher.revision=1"
+REWRITTEN = "instructions=evolved instructions.operators=[drop,rewrite] format=answer_first prompt=long"
 UNSAFE = (
     "teacher.base_url must be an http(s) address without a user, a key or a query, and https where teacher.key_variable={} sends a key to another "
     "machine"
@@ -199,8 +200,14 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ("rollout=vllm_server rollout.base_url=http://me:secret@127.0.0.1:8000", f"rollout=vllm_server needs {SERVER}"),
     (
         "cot=teacher teacher.model=m",
-        "cot=teacher needs to know whom to ask: teacher.base_url=None, teacher.model=m, teacher.revision=None",
+        "cot=teacher and instructions.operators=[rewrite] need to know whom to ask: teacher.base_url=None, teacher.model=m, teacher.revision=None",
     ),
+    (
+        f"{REWRITTEN} teacher.base_url=http://127.0.0.1:8000/v1",
+        "cot=teacher and instructions.operators=[rewrite] need to know whom to ask: teacher.base_url=http://127.0.0.1:8000/v1, teacher.model=None, "
+        "teacher.revision=None",
+    ),
+    (f"{REWRITTEN} teacher.model=m teacher.revision=1 teacher.base_url=ftp://example.com/v1", UNSAFE.format("None")),
     (f"{TAUGHT} teacher.base_url=https://sk-1:@example.com/v1", UNSAFE.format("None")),
     (f"{TAUGHT} teacher.base_url=ftp://example.com/v1", UNSAFE.format("None")),
     (f"{TAUGHT} teacher.base_url=http://example.com/v1 teacher.key_variable=KEY", UNSAFE.format("KEY")),

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from lore_lab.config.schema import MUTATIONS
+from lore_lab.config.teacher import REWRITE
 from lore_lab.instructions.operators import _PHRASES, OPERATORS, Lines, mutator
 
 LINES = ("task: how well does the item meet the query? answer first.", "grades: 1 bad 2 good", "rule: A box is never the wanted product.",
@@ -21,7 +22,7 @@ def drawn(name: str, lines: Lines = LINES, times: int = 40) -> list[Lines]:
 
 
 def test_the_config_names_exactly_the_operators_there_are() -> None:
-    assert tuple(OPERATORS) == MUTATIONS
+    assert (*OPERATORS, REWRITE) == MUTATIONS
 
 
 def test_drop_takes_one_line_and_never_the_last() -> None:

@@ -37,7 +37,9 @@ class Chain:
         output, work = self.folder / node.role, self.folder / f"{node.role}-work"
         output.mkdir(parents=True)
         work.mkdir()
-        context = StageContext(dict(node.config), inputs, output, work, SimpleNamespace(log=lambda *_: None), lambda *_: None)  # type: ignore[arg-type]
+        context = StageContext(
+            dict(node.config), inputs, output, work, SimpleNamespace(log=lambda *_: None), lambda *_: None, shared=self.folder / "shared"  # type: ignore[arg-type]
+        )  # fmt: skip
         module, _, name = SPECS[node.stage].function.partition(":")
         metrics = getattr(importlib.import_module(module), name)(context)
         return Artifact(node.stage, node.key, output, json.loads(json.dumps({"metrics": metrics})))

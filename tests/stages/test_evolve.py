@@ -15,6 +15,7 @@ from lore_lab.stages.functions.common import Pairs
 from lore_lab.stages.store import Artifact
 from lore_lab.train.common import load_tokenizer
 from tests.stages.chain import Chain
+from tests.teacher.server import Teacher, completion, serving
 
 WORDS = ["format=label_only", "cot=none", "rl=off", "prompt=long", "prompt.max_tokens=600", "instructions=evolved", "instructions.candidates=3",
          "instructions.pairs=10", "instructions.check_pairs=6", "eval.stages=[]", "model.pretrain.max_steps=0", "eval.decode=first_token",
@@ -94,3 +95,27 @@ def test_more_validation_pairs_than_there_are_is_an_error_that_says_so(
     monkeypatch.setattr(stage, "validation_pairs", lambda context, count, what: validation.validation_pairs(context, 10**6, what))
     with pytest.raises(ValueError, match=r"instructions\.pairs \+ instructions\.check_pairs needs 1000000 validation pairs, world has"):
         other.artifact("evolve")
+
+
+def test_a_language_model_may_write_lines_and_what_it_took_is_said(chain: Chain, tmp_path: Path) -> None:
+    server = Teacher()
+    server.plan = lambda teacher, body: completion(json.dumps({"line": f"words of seed {body['seed']}"}))
+    own = {role: chain.artifacts[role] for role in ("data", "base", "sft")}
+    with serving(server) as url:
+        teacher = [f"teacher.base_url={url}", "teacher.model=m", "teacher.revision=1"]
+        other = Chain(tmp_path, *WORDS, "instructions.operators=[rewrite]", *teacher, artifacts=own)
+        metrics = other.metrics("evolve")
+    trials = pd.read_parquet(other.artifact("evolve").path / "trials.parquet")
+    assert set(trials["mutation"]) == {"rewrite"}
+    assert trials["lines"].str.contains("words of seed").all()
+    assert metrics["rewrite/calls"] == len(server.requests) == metrics["candidates"] == 3
+
+
+def test_whom_it_asks_decides_the_result_and_where_does_not(tmp_path: Path) -> None:
+    def key(*words: str) -> str:
+        return Chain(tmp_path, *WORDS, *words).nodes["evolve"].key
+
+    asked = ["instructions.operators=[rewrite]", "teacher.model=m", "teacher.revision=1"]
+    here, there = "teacher.base_url=http://127.0.0.1:1/v1", "teacher.base_url=http://127.0.0.1:2/v1"
+    assert key(*asked, here) == key(*asked, there)
+    assert key(*asked, here) != key(*asked, here, "teacher.revision=2")

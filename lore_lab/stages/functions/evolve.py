@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lore_lab.config.teacher import REWRITE
 from lore_lab.data.example import Example
 from lore_lab.evaluate.decode import DECODE, Policy
 from lore_lab.evaluate.metrics import PROBABILITY
 from lore_lab.evaluate.predict import Pair
-from lore_lab.instructions.operators import Lines, mutator
+from lore_lab.instructions.operators import OPERATORS, Lines, mutator
+from lore_lab.instructions.rewrite import Rewrite
 from lore_lab.instructions.search import SCORES, Answers, Trial, compare, evolve
 from lore_lab.prompts.render import PromptTooLong
 from lore_lab.rollout.engine import Sampling, TransformersEngine, end_ids
@@ -22,13 +24,15 @@ from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import INSTRUCTIONS, Pairs
 from lore_lab.stages.functions.validation import validation_pairs
 from lore_lab.stages.store import write_json
+from lore_lab.teacher.replies import open_replies
 from lore_lab.train.common import load_policy, prepare, stage_seed
 
 
 def run(context: StageContext) -> dict[str, Any]:
     """Writes instructions.json (the lines to use, the written and the evolved ones, the check) and trials.parquet (every candidate).
 
-    Metrics: candidates, accepted, used (0 or 1), and the check on unseen pairs: check/written, check/evolved, check/difference, check/error.
+    Metrics: candidates, accepted, used (0 or 1), and the check on unseen pairs: check/written, check/evolved, check/difference, check/error; where a
+    language model rewrites lines, rewrite/calls, its tokens and cost, and rewrite/unusable/<reason>.
     """
     settings, chosen = context.settings, context.settings.instructions
     prepare(settings.compute.device, settings.compute.threads)
@@ -61,9 +65,9 @@ def run(context: StageContext) -> dict[str, Any]:
     longest = max(examples, key=lambda example: _tokens(tokenizer, [example.query]))
     sample, unseen = examples[: chosen.pairs], examples[chosen.pairs :]
     seed = stage_seed(settings.seed, "evolve")
-    best, trials = evolve(
-        written, mutator(chosen.operators), partial(judge, sample), fits, chosen.metric, chosen.margin, chosen.candidates, seed
-    )  # fmt: skip
+    rewrite = Rewrite(open_replies(settings.teacher, context.shared)) if REWRITE in chosen.operators else None
+    mutate = mutator(chosen.operators, OPERATORS | ({REWRITE: rewrite} if rewrite else {}))
+    best, trials = evolve(written, mutate, partial(judge, sample), fits, chosen.metric, chosen.margin, chosen.candidates, seed)
     before, after = judge(unseen, written), judge(unseen, best)
     difference, error, better = compare(chosen.metric, chosen.margin, before, after, seed)
     check = {"written": SCORES[chosen.metric](before), "evolved": SCORES[chosen.metric](after), "difference": difference, "error": error}
@@ -71,7 +75,8 @@ def run(context: StageContext) -> dict[str, Any]:
     write_json(context.output / INSTRUCTIONS, content)
     _table(trials).to_parquet(context.output / "trials.parquet", index=False)
     counts = {"candidates": len(trials), "accepted": sum(trial.accepted for trial in trials), "used": int(better)}
-    return counts | {f"check/{name}": value for name, value in check.items()}
+    asked = {f"rewrite/{name}": value for name, value in rewrite.report().items()} if rewrite else {}
+    return counts | {f"check/{name}": value for name, value in check.items()} | asked
 
 
 def ask(policy: Policy, pairs: Sequence[Pair], settings: Any) -> Answers:

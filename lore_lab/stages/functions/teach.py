@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lore_lab.data.example import Example
-from lore_lab.endpoint import Endpoint, read_key
 from lore_lab.stages.context import StageContext
 from lore_lab.stages.functions.common import REASONING, Pairs
-from lore_lab.teacher.replies import Replies, Unusable
+from lore_lab.teacher.replies import Unusable, open_replies
 from lore_lab.teacher.script import Script
 
 QUARANTINE = "quarantine.jsonl"
@@ -24,12 +23,7 @@ QUARANTINE = "quarantine.jsonl"
 def run(context: StageContext) -> dict[str, Any]:
     settings, pairs = context.settings, Pairs.read(context.inputs["data"])
     teacher = settings.teacher
-    endpoint = Endpoint(
-        teacher.base_url, read_key(teacher.key_variable), teacher.timeout, teacher.attempts, teacher.backoff, teacher.concurrency,
-        teacher.requests_per_minute,
-    )  # fmt: skip
-    assert context.shared is not None
-    replies = Replies(teacher, endpoint, context.shared / "replies")
+    replies = open_replies(teacher, context.shared)
     rules = teacher.rules or list(pairs.guide.rules.values())
     script = Script(teacher, settings.cot, settings.features.fields, pairs.source["grades"], rules, replies.ask)
     taught, quarantine = _all(script, pairs, teacher, context)
