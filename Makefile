@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint slow notebooks setup clean test-slurm test-ray test-vllm
+.PHONY: train test lint slow bars notebooks setup clean test-slurm test-ray test-vllm
 
 setup: $(VENV)/.installed
 
@@ -50,6 +50,10 @@ $(VLLM)/.installed: pyproject.toml constraints.txt
 
 test-vllm: $(VLLM)/.installed
 	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/bin/python -m pytest -n 0 -m vllm tests/vllm $(ARGS)
+
+# Every bar of docs/performance.md in one table; ARGS=--short for one of minutes.
+bars: setup
+	$(BIN)/python benchmarks/bars.py $(ARGS)
 
 notebooks: setup
 	$(BIN)/python -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
