@@ -176,7 +176,10 @@ def plot_ladder(ladder: Ladder) -> Picture:
     for (level, *paper, gain), own, short in zip(panels, rows, ladder.shows, strict=True):
         _draw(level, own, ("mean", "low", "high"), _HERE, f"{short}, here")
         for axis in paper:
-            _draw(axis, own, ("paper",), _PAPER, f"{short}, in the paper")
+            if own["paper"].notna().any():
+                _draw(axis, own, ("paper",), _PAPER, f"{short}, in the paper")
+            else:
+                axis.set_axis_off()
         _draw(gain, own, ("difference", "difference_low", "difference_high"), _HERE, f"{short}: added to the step it comes after")
         _draw(gain, own, ("paper_difference",), _PAPER)
         gain.axvline(0, color="#888888", linewidth=0.8)

@@ -1,5 +1,6 @@
 """The table of steps against numpy and scipy, what it compares with what, and its files."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -148,6 +149,12 @@ def test_the_picture_has_the_papers_levels_on_an_axis_of_their_own_as_hollow_mar
     assert [line.get_markerfacecolor() for line in paper.lines] == ["white"]
     assert [tick.get_text() for tick in level.get_yticklabels()] == list(RUN)
     assert "white" in [line.get_markerfacecolor() for line in gain.lines]
+
+
+def test_a_metric_the_paper_does_not_report_has_no_empty_axis(ladder: Ladder) -> None:
+    other = ladder.numbers.assign(metric="acc@4", paper=float("nan"), paper_difference=float("nan"))
+    both = dataclasses.replace(ladder, numbers=pd.concat([ladder.numbers, other]), shows=("macro_f1", "acc@4"))
+    assert [axis.axison for axis in plot_ladder(both).axes] == [True, True, True, True, False, True]
 
 
 def test_a_report_shows_the_steps_with_their_picture(root: Path, tmp_path: Path) -> None:
