@@ -59,7 +59,7 @@ def preparing(pairs: int) -> float:
     config = compose((f"data.size={pairs}", "prompt=short"))
     source = load_source(plain(config)["data"])
     tokenizer = train_tokenizer(source.texts(2000), config.model.vocab_size, lexicon())
-    renderer = Renderer(tokenizer, config.features, config.prompt, source.grades, True, [])
+    renderer = Renderer(tokenizer, config.features, config.prompt, source.grades, True, source.guide)
     layout, recipe, draw = response_format("reason_first", len(source.grades)), build_recipe(config.cot), random.Random(0)
     started = time.process_time()
     for example in itertools.islice(source.examples("train"), pairs):
