@@ -32,7 +32,10 @@ class Lab:
     def command(self, *words: str) -> list[str]:
         """Flags first, then the words of a test last, so that they win."""
         flags = [word for word in words if word.startswith("-")]
-        return [sys.executable, "train.py", *flags, *MICRO, f"root={self.root}", *(word for word in words if word not in flags)]
+        micro = [
+            word for word in MICRO if not (word.startswith("rl.") and "rl=off" in words)
+        ]  # settings of a stage that is off are refused
+        return [sys.executable, "train.py", *flags, *micro, f"root={self.root}", *(word for word in words if word not in flags)]
 
     def environment(self) -> dict[str, str]:
         return {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "LORE_LAB"))} | {"COLUMNS": "200"}

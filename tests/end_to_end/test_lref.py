@@ -9,7 +9,7 @@ from .conftest import Lab
 
 WORDS = [
     "rl=off", "cot=none", "format=label_only", "selection=im_ci_ms", "dpo=default", "data.size=400", "sft.max_steps=80", "sft.per_device_train_batch_size=16",
-    "selection.judge.max_steps=20", "selection.judge.per_device_train_batch_size=16", "dpo.examples=100", "dpo.errors=all", "dpo.max_steps=4",
+    "selection.judge.max_steps=150", "selection.judge.learning_rate=0.01", "selection.judge.per_device_train_batch_size=16", "dpo.examples=100", "dpo.errors=all", "dpo.max_steps=4",
     "dpo.max_completion_length=8", "eval.beams=4", "eval.prior_correction=true", "eval.baselines=[]",
 ]  # fmt: skip
 
