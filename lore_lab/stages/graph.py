@@ -237,7 +237,7 @@ def _with_engine(spec: StageSpec, config: Config) -> StageSpec:
         config=(*spec.config, "rollout.name", *spec.engine, *ROLLOUT_UNKEYED),
         unkeyed=ROLLOUT_UNKEYED,
         libraries=(*spec.libraries, *_VLLM),
-        modules=lambda config: (*spec.modules(config), f"lore_lab.rollout.{config.rollout.name}"),
+        modules=lambda config: (*spec.modules(config), f"lore_lab.rollout.{config.rollout.name}", "lore_lab.rollout.vllm_plugin"),
     )
 
 
