@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lore_lab.config.ideas import KlCovConfig
 
 
+ROUNDING = 1e-4  #: nats; sampler and trainer differ by 1e-6 to 1e-5 in fp32 (assumed)
+
+
 def choose(values: torch.Tensor, mask: torch.Tensor, share: float) -> torch.Tensor:
     """(B, T) bool: the `share` of unmasked tokens of highest value, at least one."""
     count = max(1, int(share * int(mask.sum())))
@@ -43,7 +46,9 @@ class KlCov(Idea):
     def loss(self, model: Any, inputs: Batch, log_probs: torch.Tensor) -> torch.Tensor:
         chosen = inputs["kl_cov"]
         old = inputs.get("old_per_token_logps")
-        distance = (log_probs - (log_probs.detach() if old is None else old)).abs() * chosen
+        difference = log_probs - (log_probs.detach() if old is None else old)
+        # The sampler's log-probs are the trainer's up to rounding, whose sign is noise; |x| has a slope of 1 even there.
+        distance = difference.abs() * (chosen & (difference.detach().abs() > ROUNDING))
         if chosen.any():
             self.trainer.note("kl_cov/distance", (distance.detach().sum() / chosen.sum()).item())
         return self.config.coef * (distance * self.trainer.token_weights(inputs)).sum()
