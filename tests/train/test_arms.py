@@ -104,6 +104,17 @@ def test_kl_cov_holds_exactly_its_tokens(tmp_path: Path) -> None:
     np.testing.assert_allclose((held - plain).numpy(), 2 * direction * chosen.numpy() * mask.numpy() / tokens, atol=1e-6)
 
 
+def test_kl_cov_does_not_follow_the_sign_of_rounding(tmp_path: Path) -> None:
+    """Before the first update the sampler's log-probs are the policy's but for rounding."""
+    trainer = lab.make(tmp_path, "rl/entropy=kl_cov", "rl.kl_cov.share=0.1", "rl.kl_cov.coef=2")
+    inputs = lab.micro(lab.window(trainer), 0, 8)
+    assert inputs["kl_cov"].any()
+    noise = 5e-6 * torch.randn(inputs["old_per_token_logps"].shape, generator=torch.Generator().manual_seed(0))
+    inputs["old_per_token_logps"] = inputs["old_per_token_logps"] + noise
+    plain = lab.token_gradients(trainer, inputs | {"kl_cov": torch.zeros_like(inputs["kl_cov"])})
+    torch.testing.assert_close(lab.token_gradients(trainer, inputs), plain)
+
+
 @pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"])
 def test_token_weights_are_those_of_trl(tmp_path: Path, loss_type: str) -> None:
     """At ratio 1 TRL's gradient a token is -A x weight, whatever the aggregation."""
