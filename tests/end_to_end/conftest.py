@@ -32,9 +32,8 @@ class Lab:
     def command(self, *words: str) -> list[str]:
         """Flags first, then the words of a test last, so that they win."""
         flags = [word for word in words if word.startswith("-")]
-        micro = [
-            word for word in MICRO if not (word.startswith("rl.") and "rl=off" in words)
-        ]  # settings of a stage that is off are refused
+        # Settings of a stage that is off are refused.
+        micro = [word for word in MICRO if not (word.startswith("rl.") and "rl=off" in words)]
         return [sys.executable, "train.py", *flags, *micro, f"root={self.root}", *(word for word in words if word not in flags)]
 
     def environment(self) -> dict[str, str]:
