@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lore_lab.config.ideas import KlCovConfig
 
 
-ROUNDING = 1e-4  #: nats; sampler and trainer differ by 1e-6 to 1e-5 in fp32 (assumed)
+ROUNDING = 1e-4  #: nats; sampler and trainer differ by 1e-6 to 1e-5 in fp32 (assumed). Under bf16 two passes differ by more, and their sign still acts
 
 
 def choose(values: torch.Tensor, mask: torch.Tensor, share: float) -> torch.Tensor:
