@@ -78,6 +78,7 @@ def _write_model(finished: Finished, folder: Path) -> str:
     """The merged model, generating as it was evaluated, and its tokenizer. Returns the prompt of the first test pair, as the model sees it."""
     from transformers import GenerationConfig
 
+    import lore_lab.train.attention  # noqa: F401  (the policy may have been trained under it)
     from lore_lab.rollout.engine import end_ids
     from lore_lab.stages.functions.common import Pairs
     from lore_lab.train.common import load_policy

@@ -73,7 +73,10 @@ class ModelConfig:
     path: str | None = setting("directory or hub id (owner/name) of pretrained weights; null makes a model from the sizes below")
     revision: str | None = setting("commit of a hub id, 40 hex digits; null is refused for hub ids, so that weights cannot move")
     dtype: str = setting("what the weights are kept in", choices=("float32", "bfloat16"))
-    attention: str = setting("attention of transformers", choices=("sdpa", "eager", "flash_attention_2"))
+    attention: str = setting(
+        "attention of transformers; grouped is ours, for processors (lore_lab.train.attention)",
+        choices=("sdpa", "eager", "flash_attention_2", "grouped"),
+    )
     prompt_tokens: PromptTokensConfig = field(default_factory=PromptTokensConfig)
     prompt_examples: int = setting("`prompt.examples` under prompt=long, unless the command says otherwise", ge=0, le=64)
     completion_tokens: int = setting("length limit of completions in RL and evaluation, unless the command says otherwise", ge=1)

@@ -65,7 +65,7 @@ def setting_of(config: Config, gpu: Gpu, sharded: bool = False) -> Setting:
         weight_bytes=weights,
         compute_bytes=2 if low else 4,
         checkpointing=config.compute.gradient_checkpointing,
-        eager=config.model.attention == "eager",
+        eager=config.model.attention in ("eager", "grouped"),
         rank=config.peft.rank if lora else None,
         targets=tuple(config.peft.targets) if lora else (),
         buckets=config.compute.length_buckets,

@@ -88,6 +88,11 @@ def _rl_choices(config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(chosen), tuple(keys)
 
 
+def _attention_modules(config: Config, libraries: tuple[str, ...]) -> tuple[str, ...]:
+    """What makes an attention of ours known to transformers, for stages that run a model."""
+    return ("lore_lab.train.attention",) if config.model.attention == "grouped" and "transformers" in libraries else ()
+
+
 def _image_modules(config: Config) -> tuple[str, ...]:
     """What draws the images a stage shows; nothing where it shows none."""
     return ("lore_lab.prompts.images", "lore_lab.data.registry", source_module(config.data)) if config.features.image else ()
@@ -326,7 +331,7 @@ def build(config: Config) -> dict[str, Node]:
         chosen = tree | {"format": {"name": layout}} if layout else tree
         alone = _RANKS if "compute" in spec.config and not spec.ranks else ()
         cut = _cut(chosen, (*spec.config, *spec.more(config)), (*spec.without, *alone))
-        modules = (spec.function.partition(":")[0], *spec.modules(config))
+        modules = (spec.function.partition(":")[0], *spec.modules(config), *_attention_modules(config, spec.libraries))
         key, parts = stage_key(stage, _keyed(cut, spec.unkeyed), {name: node.key for name, node in linked.items()}, modules, spec.libraries)
         nodes[role] = Node(role, stage, key, cut, linked, parts, nodes[gate] if gate else None)
         return role

@@ -89,6 +89,8 @@ def _compute(store: Store, job: Mapping[str, Any], work: Path, connection: Conne
         shared=store.root / "shared",
     )
     module, _, name = job["function"].partition(":")
+    for chosen in job["parts"]["modules"]:  # some make themselves known where they are imported
+        importlib.import_module(chosen)
 
     def die(text: str) -> None:
         connection.send(("failed", text))
