@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lore_lab.cli import main
 from tests.end_to_end.conftest import Lab
 
 
@@ -137,3 +138,14 @@ def test_a_curriculum_orders_the_same_prompts(lab: Lab) -> None:
     orders = [json.loads(path.read_text()) for path in sorted(lab.root.glob("store/rl/*/order.json"))]
     assert sorted(orders[0]["examples"]) == sorted(orders[1]["examples"])
     assert sum(order["difficulty"] == sorted(order["difficulty"]) for order in orders) == 1
+
+
+def test_bfloat16_on_a_processor_trains_evaluates_and_is_exported(lab: Lab, tmp_path: Path) -> None:
+    run = lab.run("compute=bf16", "eval.stages=[]")
+    assert run.returncode == 0, run.stdout + run.stderr
+    for stage in ("sft", "rl"):
+        policies = [json.loads(path.read_text()) for path in lab.root.glob(f"store/{stage}/*/policy.json")]
+        assert policies == [{"dtype": "float32", "attention": "grouped"}]
+    point = lab.points()[0]["point"]
+    assert main(["--root", str(lab.root), "export", point, str(tmp_path / "judge")]) == 0
+    assert "grouped" not in (tmp_path / "judge" / "config.json").read_text(), "a judge that others load has transformers' attention"

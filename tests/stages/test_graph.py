@@ -304,6 +304,14 @@ def test_a_stage_without_a_model_loads_no_torch(stage: str) -> None:
 IMAGES = ("model=embedded_vlm", "features=image", "rl=off")
 
 
+def test_an_attention_of_ours_is_code_of_every_stage_that_runs_a_model_and_of_no_other(compose: Compose) -> None:
+    plain, chosen = build(compose("deploy=tiers")), build(compose("deploy=tiers", "compute=bf16"))
+    code = "lore_lab.train.attention"
+    assert {role for role, node in chosen.items() if code in node.parts["modules"]} == {"base", "sft", "sft_eval", "rl", "eval", "tiers"}
+    assert not any(code in node.parts["modules"] for node in plain.values())
+    assert build(compose("model.attention=grouped"))["base"].config["model"]["attention"] == chosen["base"].config["model"]["attention"]
+
+
 def test_a_point_with_images_shares_data_and_language_model_with_its_text_point(compose: Compose) -> None:
     text, images = build(compose("rl=off")), build(compose(*IMAGES))
     assert set(images) - set(text) == {"vision"}
