@@ -4,7 +4,7 @@
 
 A window is a generation batch, its old log-probs and all its updates. `plain` is TRL's GRPOTrainer with its own generation, as
 benchmarks/vs_plain_trl.py writes it; the other rows are the lab's trainer with every economy of `compute`, with the default watches beside
-it, and with one economy off at a time. CPU seconds of the one thread that works; variants take turns window by window, the first is left
+it, with one economy off at a time, and under `compute=bf16` (autocast, and its attention). CPU seconds of the one thread that works; variants take turns window by window, the first is left
 out. Policies drift apart as they would in training: sampling differs. Bar: plain at least 2 times the lab.
 """
 
@@ -26,6 +26,7 @@ from rl_step import one_window
 from transformers import set_seed
 from trl import GRPOTrainer
 
+import lore_lab.train.attention  # noqa: F401  (known to transformers from here on)
 from lore_lab.config.compose import compose
 from lore_lab.rewards.judge import Judge
 from lore_lab.rollout.engine import TransformersEngine, end_ids
@@ -45,6 +46,7 @@ VARIANTS: dict[str, list[str]] = {
     LAB: ["rl.watch.enabled=false"],
     "lab, watched": [],
     **{f"lab, {name}={value}": ["rl.watch.enabled=false", f"compute.{name}={value}"] for name, value in OFF.items()},
+    "lab, bf16": ["rl.watch.enabled=false", "compute=bf16"],
     "lab, all off": ["rl.watch.enabled=false", *(f"compute.{name}={value}" for name, value in OFF.items())],
 }
 
@@ -52,11 +54,12 @@ VARIANTS: dict[str, list[str]] = {
 def trainer_of(words: list[str], root: Path, plain: bool, folder: Path) -> Any:
     config = compose((*words, "compute.device=cpu", "rl.max_steps=100000", "rl.save_windows=0"))
     # The stages' own keys are those of the words the SFT point was run with.
-    nodes = build(compose(tuple(word for word in words if not word.startswith(("compute.", "rl.")))))
+    nodes = build(compose(tuple(word for word in words if not word.startswith(("compute", "rl.")))))
     store = Store(root)
     pairs, policy = Pairs.read(store.find("data", nodes["data"].key)), store.find("sft", nodes["sft"].key)  # type: ignore[arg-type]
     assert policy is not None
     model, tokenizer = load_policy(policy.path, "cpu")
+    model.set_attn_implementation(config.model.attention)
     ends, layout = end_ids(model, tokenizer.eos_token_id), pairs.layout(config)
     examples = [example for _, example in pairs.rows][:512]
     renderer = pairs.renderer(config, tokenizer)

@@ -1,11 +1,12 @@
 """The 8-point sweep against what a user of plain TRL would write: one script per arm, each SFTTrainer, then GRPOTrainer, then evaluate.
 
-    python benchmarks/vs_plain_trl.py [--short] [--scripts 8] [key=value ...]
+    python benchmarks/vs_plain_trl.py [--short] [--scripts 8] [--lab compute=bf16 ...] [key=value ...]
 
 Same data, prompts, targets, model, base weights and settings: both sides read them from one resolved config. The plain side runs its arms
 one after another, each in a process of its own with torch's default threads, and evaluates with a batched `model.generate` loop. It gets
 the base model for free, as a user starts from a downloaded checkpoint; the lab's side starts with the same base in its store. Both evaluate
-the final policy only. Prints the wall-clock ratio of one run. --short: two points and few steps, to see that it works. --scripts: plain scripts that are
+the final policy only. Prints the wall-clock ratio of one run. --lab: words of the lab's side only, whose base is
+then its own, made before the clock starts. --short: two points and few steps, to see that it works. --scripts: plain scripts that are
 run; where they are fewer than the points, the others are taken to last as long as the mean of these.
 """
 
@@ -153,6 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--scripts", type=int, default=8)
+    parser.add_argument("--lab", nargs="*", default=[])
     parser.add_argument("--arm", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
@@ -165,21 +167,24 @@ def main() -> None:
     clips, seeds = (["0.2", "0.28"], ["0"]) if arguments.short else (["0.2", "0.28"], ["0", "1", "2", "3"])
     folder = Path(tempfile.mkdtemp())
     try:
-        compare(folder, words, clips, seeds, arguments.scripts)
+        compare(folder, words, arguments.lab, clips, seeds, arguments.scripts)
     finally:
         shutil.rmtree(folder)
 
 
-def compare(folder: Path, words: list[str], clips: list[str], seeds: list[str], scripts: int) -> None:
+def compare(folder: Path, words: list[str], lab: list[str], clips: list[str], seeds: list[str], scripts: int) -> None:
     """Both sides, one after the other, from the same data and base artifacts."""
     python, root = sys.executable, f"root={folder}"
     # Data, test pairs and base for both, untimed: a point with the least SFT and no RL makes them.
-    timed([python, "train.py", root, *words, "rl=off", "guard=warn", "sft.max_steps=1"])
+    start = ["rl=off", "guard=warn", "sft.max_steps=1"]
+    timed([python, "train.py", root, *words, *start])
     base = next((folder / "store" / "base").iterdir())
+    if lab:
+        timed([python, "train.py", root, *words, *lab, *start])
     points = [[*words, f"rl.clip_high={clip}", f"seed={seed}"] for seed in seeds for clip in clips]
     each = [timed([python, __file__, "--base", str(base), "--store", str(folder), "--arm", *point]) for point in points[:scripts]]
     plain = statistics.mean(each) * len(points)
-    ours = timed([python, "train.py", "-m", root, *words, f"rl.clip_high={','.join(clips)}", f"seed={','.join(seeds)}"])
+    ours = timed([python, "train.py", "-m", root, *words, *lab, f"rl.clip_high={','.join(clips)}", f"seed={','.join(seeds)}"])
     print(f"\n{len(points)} plain scripts {plain:.0f} s ({len(each)} of them run), lore_lab {ours:.0f} s")
     bar(f"{len(points)}-point sweep, wall clock: the lab against as many plain TRL scripts", ours / plain, at_most=0.25)
 
