@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -10,9 +11,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.overrides import CONF, check, companions
 from lore_lab.config.schema import register
-from lore_lab.config.validate import ConfigError
 
 
 def task(config: DictConfig) -> None:
@@ -60,12 +61,14 @@ def main() -> None:
     if "--plan" in sys.argv:
         sys.argv.remove("--plan")
         os.environ["LORE_LAB_PLAN"] = "1"
+    gc.set_threshold(100_000)  # what is composed lives on: looking through it again and again finds nothing
     register()
     try:
         name_points(sys.argv)
         words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
-        check(words)
-        sys.argv += companions(words)
+        if words:
+            check(words)
+            sys.argv += companions(words)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         raise SystemExit(refuse(error)) from None

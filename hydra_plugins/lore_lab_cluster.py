@@ -28,7 +28,7 @@ OmegaConf.register_new_resolver("lore_lab_gpus", _gpus, replace=True)
 
 def _plugin(module: str, extra: str) -> Any:
     """A module of Hydra's plugin. Raises ConfigError naming the extra it comes with."""
-    from lore_lab.config.validate import ConfigError
+    from lore_lab.config.errors import ConfigError
 
     try:
         return importlib.import_module(f"hydra_plugins.{module}")

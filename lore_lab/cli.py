@@ -178,7 +178,7 @@ def arms(arguments: argparse.Namespace) -> int:
 
 
 def _deploy(run: Callable[[], int]) -> int:
-    from lore_lab.config.validate import ConfigError
+    from lore_lab.config.errors import ConfigError
 
     try:
         return run()
@@ -205,7 +205,7 @@ def deploy_serve(arguments: argparse.Namespace) -> int:
 def data_describe(arguments: argparse.Namespace) -> int:
     """The datasheet of a source: for the world counts, hashes and rules; for a table what was read, repaired and dropped."""
     from lore_lab.config.compose import compose
-    from lore_lab.config.validate import ConfigError
+    from lore_lab.config.errors import ConfigError
     from lore_lab.data.registry import load_source
     from lore_lab.stages.graph import plain
 
@@ -232,8 +232,9 @@ def plan(arguments: argparse.Namespace) -> int:
     from hydra.errors import HydraException
 
     from lore_lab.config.compose import compose
+    from lore_lab.config.errors import ConfigError
     from lore_lab.config.overrides import companions
-    from lore_lab.config.validate import ConfigError, problems
+    from lore_lab.config.validate import problems
     from lore_lab.planner.table import plan as planned
     from lore_lab.planner.table import show
 

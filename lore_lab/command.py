@@ -16,9 +16,10 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.overrides import groups, parse, touched
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError, typed, validate
+from lore_lab.config.validate import typed, validate
 from lore_lab.data.registry import available
 from lore_lab.models.checkpoint import BadCheckpoint, check, is_hub_id
 from lore_lab.stages.device import AUTO_DEVICE, resolve_device
@@ -74,7 +75,8 @@ class Composer:
         ]
         rest = tuple(word.input_line for word in parsed if word not in values)
         if rest not in self._options:
-            self._options[rest] = self._loader.load_sweep_config(self._master, list(rest))
+            # Without a choice of its own a point's options are those the sweep was composed with.
+            self._options[rest] = self._loader.load_sweep_config(self._master, list(rest)) if rest else copy.deepcopy(self._master)
             with open_dict(self._options[rest]):
                 del self._options[rest]["hydra"]
         config = copy.deepcopy(self._options[rest])

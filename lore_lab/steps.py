@@ -11,10 +11,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lore_lab.command import PLAN_ONLY, Composer, complete, compose_points
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.guards import inert
 from lore_lab.config.overrides import latest, parse, split_seeds, touched, values_of
 from lore_lab.config.recipe import RecipeConfig, described, load_recipe
-from lore_lab.config.validate import ConfigError, typed
+from lore_lab.config.validate import typed
 from lore_lab.stages.records import Point
 
 

@@ -11,8 +11,8 @@ import pytest
 from omegaconf import DictConfig, open_dict
 
 import train
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.recipe import load_recipe
-from lore_lab.config.validate import ConfigError
 from lore_lab.stages.records import read_json
 from lore_lab.steps import chosen_recipe, named_points, run_steps, step_words
 from tests.conftest import composed

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.fields import range_error, setting, walk
 from lore_lab.config.overrides import CONF, parse
-from lore_lab.config.validate import ConfigError
 
 EXPERIMENTS = CONF.parent / "experiments"
 LEAST_SEEDS = 5

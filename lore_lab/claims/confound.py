@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lore_lab.claims.claim import Claim
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.fields import walk
 from lore_lab.config.overrides import companion_table
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError
 
 #: in no stage key: where to write, what to print, the names of options and steps
 _NO_MATTER = ("root", "guard", "tracking", "rl.arm", "recipe")

@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from lore_lab.claims.claim import EXPERIMENTS, Claim
 from lore_lab.claims.run import arm_words
 from lore_lab.config.compose import compose
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.overrides import CONF
-from lore_lab.config.validate import ConfigError
 from lore_lab.data.registry import content
 from lore_lab.stages.graph import SPECS, Node, build
 from lore_lab.stages.keys import code_hash, digest, stage_key, version

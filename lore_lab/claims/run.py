@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 from lore_lab.claims.claim import EXPERIMENTS, PRETRAINED, Claim, load_claim
 from lore_lab.claims.confound import axis_values, check_confounds
 from lore_lab.command import PLAN_ONLY, compose_points, launch
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.overrides import companions, parse, split_seeds
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError
 from lore_lab.stages.records import Point, now, sweep_id, write_sweep
 from lore_lab.stages.store import Store
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 
 import yaml
 
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.recipe import chosen_groups
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
+@functools.cache
 def groups(conf: Path = CONF) -> dict[str, list[str]]:
     """Config groups and their options. Hydra's own groups have options that are no files here: Hydra checks those."""
     found: dict[str, list[str]] = {}

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.fields import range_error, walk
 from lore_lab.config.guards import inert, one_update
 from lore_lab.config.rollout import truncated, uses_vllm
@@ -19,10 +20,6 @@ from lore_lab.config.teacher import asked, safe_address
 from lore_lab.config.training import STUDENT_FORMATS
 from lore_lab.models.checkpoint import is_hub_id
 from lore_lab.models.shape import KNOWN, LINEAR, longest
-
-
-class ConfigError(ValueError):
-    """The config cannot be run as it is; the message names the key, the value and what would do."""
 
 
 def _without_facts(config: Config) -> bool:

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from lore_lab.command import run_points
 from lore_lab.config.compose import compose
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.overrides import parse, touched
-from lore_lab.config.validate import ConfigError, validate
+from lore_lab.config.validate import validate
 from lore_lab.deploy.replay import pareto
 from lore_lab.stages.records import Point, read_json
 from lore_lab.stages.store import Artifact, Store, checksum

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from lore_lab.config.compose import compose
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError, problems
+from lore_lab.config.validate import problems
 from lore_lab.models.shape import KNOWN, Shape, shape_of
 from lore_lab.planner.hours import Gpu, hours
 from lore_lab.planner.memory import GIB, Memory, Setting, memory

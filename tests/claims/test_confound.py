@@ -8,8 +8,8 @@ from lore_lab.claims.claim import Claim, load_claim
 from lore_lab.claims.confound import axis_values, check_confounds
 from lore_lab.claims.run import arm_words
 from lore_lab.config.compose import compose
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError
 from tests.claims.conftest import Change
 
 

@@ -13,9 +13,10 @@ from lore_lab.claims.claim import EXPERIMENTS, PRETRAINED, Claim, claim_names, l
 from lore_lab.claims.confound import check_confounds
 from lore_lab.claims.run import arm_words, check_need, plan_claim
 from lore_lab.config.compose import compose
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.overrides import touched
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError, validate
+from lore_lab.config.validate import validate
 from tests.claims.conftest import Change
 
 NAMES = claim_names()

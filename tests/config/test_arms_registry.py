@@ -9,10 +9,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from lore_lab.config.arms import ARMS, Arm
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.fields import walk
 from lore_lab.config.overrides import CONF, groups
 from lore_lab.config.schema import Config, register
-from lore_lab.config.validate import ConfigError, typed, validate
+from lore_lab.config.validate import typed, validate
 from lore_lab.stages.graph import build
 from lore_lab.stages.keys import reachable
 

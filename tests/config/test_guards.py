@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.guards import RULES, InertRule
 from lore_lab.config.overrides import touched
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError, validate
+from lore_lab.config.validate import validate
 
 Compose = Callable[..., Config]
 

@@ -8,10 +8,11 @@ import re
 import pytest
 
 from lore_lab.config.compose import compose
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.overrides import companions, groups, latest, touched
 from lore_lab.config.recipe import RecipeConfig, StepConfig, chosen_groups, load_recipe
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError, validate
+from lore_lab.config.validate import validate
 from lore_lab.stages.graph import build, point_key
 
 RECIPES = [name for name in groups()["recipe"] if name != "none"]

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 from hydra.errors import ConfigCompositionException
 
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.overrides import check, known_keys, touched
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import _CROSS_FIELD, ConfigError, problems, validate
+from lore_lab.config.validate import _CROSS_FIELD, problems, validate
 
 Compose = Callable[..., Config]
 

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from lore_lab.cli import main
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError, validate
+from lore_lab.config.validate import validate
 from lore_lab.deploy.commands import deployed_point, find_point, show, trained_again
 from lore_lab.deploy.ranker import Ranker
 from lore_lab.evaluate.probabilities import with_probabilities

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from lore_lab.command import checked_point
+from lore_lab.config.errors import ConfigError
 from lore_lab.config.overrides import CONF, check, companions
 from lore_lab.config.schema import Config
-from lore_lab.config.validate import ConfigError, problems
+from lore_lab.config.validate import problems
 from lore_lab.models.checkpoint import BadCheckpoint, content, is_hub_id
 from lore_lab.models.checkpoint import check as check_directory
 from lore_lab.models.shape import longest, shape_of
