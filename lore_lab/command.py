@@ -63,7 +63,9 @@ class Composer:
 
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self._loader, self._master, self._groups = loader, master, groups()
-        self._options: dict[tuple[str, ...], DictConfig] = {}
+        # Hydra composed the sweep's own config with these already, and with no swept word.
+        self._given = {word.input_line for word in parse(master.hydra.overrides.task) if not word.is_sweep_override()}
+        self._options: dict[tuple[str, ...] | None, DictConfig] = {}
 
     def __call__(self, words: Sequence[str]) -> DictConfig:
         """Raises Hydra's own errors."""
@@ -73,10 +75,11 @@ class Composer:
         values = [
             word for word in parsed if word.package is None and word.key_or_group not in self._groups and not word.is_hydra_override()
         ]
-        rest = tuple(word.input_line for word in parsed if word not in values)
+        rest: tuple[str, ...] | None = tuple(word.input_line for word in parsed if word not in values)
+        if not rest and self._given <= {word.input_line for word in parsed}:
+            rest = None  # but for its values the point is the sweep's own config
         if rest not in self._options:
-            # Without a choice of its own a point's options are those the sweep was composed with.
-            self._options[rest] = self._loader.load_sweep_config(self._master, list(rest)) if rest else copy.deepcopy(self._master)
+            self._options[rest] = copy.deepcopy(self._master) if rest is None else self._loader.load_sweep_config(self._master, list(rest))
             with open_dict(self._options[rest]):
                 del self._options[rest]["hydra"]
         config = copy.deepcopy(self._options[rest])

@@ -41,3 +41,11 @@ def test_points_equal_those_hydra_composes_one_by_one(loader: Any) -> None:
     assert found == [typed(loader.load_sweep_config(master, words)) for words in POINTS]
     assert found[0] == found[-1] != found[1]
     assert len(compose._options) < len(POINTS)
+
+
+@pytest.mark.parametrize("given", [["rl.max_steps=7", "seed=0,1"], ["prompt=medium", "seed=0,1"], ["rl.clip_high=0.2,0.28"]])
+def test_a_word_of_the_command_reaches_the_points_that_have_it_and_no_other(loader: Any, given: list[str]) -> None:
+    master = loader.load_configuration("config", overrides=given, run_mode=RunMode.MULTIRUN)
+    compose = Composer(loader, master)
+    for words in (["seed=0"], ["seed=1", "rl.max_steps=7"], ["seed=0", "prompt=medium"], ["seed=0"]):
+        assert typed(compose(words)) == typed(loader.load_sweep_config(master, words))
