@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 import train
 from lore_lab.config.errors import ConfigError
@@ -18,7 +18,7 @@ from lore_lab.steps import chosen_recipe, named_points, run_steps, step_words
 from tests.conftest import composed
 
 
-def load(master: None, words: list[str]) -> DictConfig:
+def load(master: DictConfig, words: list[str]) -> DictConfig:
     """What Hydra's loader gives, its own node included."""
     config = composed(tuple(words)).copy()
     with open_dict(config):
@@ -27,10 +27,11 @@ def load(master: None, words: list[str]) -> DictConfig:
 
 
 LOADER = SimpleNamespace(load_sweep_config=load)
+MASTER = OmegaConf.create({"hydra": {"overrides": {"task": []}}})
 
 
 def words(name: str, steps: list[str], further: list[str]) -> dict[tuple[str, int], list[str]]:
-    return step_words(load_recipe(name), steps, [f"recipe={name}", *further], LOADER, None)  # type: ignore[arg-type]
+    return step_words(load_recipe(name), steps, [f"recipe={name}", *further], LOADER, MASTER)
 
 
 def test_every_step_has_the_words_before_it_and_every_seed() -> None:
@@ -47,14 +48,14 @@ def test_a_further_word_wins_and_is_left_out_only_where_it_cannot_act() -> None:
     assert found["grpo", 0] == ["recipe=agrl", "rl=grpo", "reward=graded", "rl.guided_replay.enabled=false", "rl.max_steps=40", "sft.max_steps=30", "seed=0"]  # fmt: skip
     nowhere = words("agrl", ["sft"], ["rl.max_steps=40"])
     with pytest.raises(ConfigError, match=r"rl\.max_steps cannot act: the rl stage is off"):
-        named_points(nowhere, LOADER, None)  # type: ignore[arg-type]
+        named_points(nowhere, LOADER, MASTER)
 
 
 def test_steps_that_are_one_point_under_the_commands_words_are_named() -> None:
     with pytest.raises(
         ConfigError, match=r"step rule_aware is the same as grpo, both is the same as guided: take step=sft,dpo,grpo,guided$"
     ):
-        named_points(words("agrl", ["each"], ["reward=exact"]), LOADER, None)  # type: ignore[arg-type]
+        named_points(words("agrl", ["each"], ["reward=exact"]), LOADER, MASTER)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ class Launcher:
 def test_the_record_names_the_steps_and_any_launcher_gets_their_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     launcher, recipe = Launcher(), load_recipe("agrl")
     with pytest.raises(SystemExit):  # nothing was computed
-        run_steps(["sft", "grpo"], ["recipe=agrl", "seed=0,1", f"root={tmp_path}"], LOADER, None, launcher)  # type: ignore[arg-type]
+        run_steps(["sft", "grpo"], ["recipe=agrl", "seed=0,1", f"root={tmp_path}"], LOADER, MASTER, launcher)  # type: ignore[arg-type]
     (folder,) = (tmp_path / "sweeps").iterdir()
     record = read_json(folder / "sweep.json") or {}
     assert [point["arm"] for point in record["points"]] == ["sft", "sft", "grpo", "grpo"]
