@@ -191,7 +191,7 @@ def main() -> None:
     bar("first token against reason first, greedy labels alone, pairs a second", rate["first token"] / rate["reason first"], at_least=5)
     bar("first token against the same policy's whole completion, pairs a second", rate["first token"] / rate["answer first"])
     bar(
-        f"the same of an evaluation, {config.eval.samples} samples of a third, pairs a second",
+        f"evaluation by the first token against one by generation, {config.eval.samples} samples of a third, pairs a second",
         rate["evaluation, read"] / rate["lab's evaluation"],
         at_least=5,
     )

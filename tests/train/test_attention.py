@@ -50,6 +50,12 @@ def test_losses_and_gradients_are_those_of_transformers(kind: str, heads: int, g
         torch.testing.assert_close(gradient, like, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", MODELS)
+def test_without_a_mask_no_token_sees_a_later_one(kind: str) -> None:
+    ids, _ = batch()
+    torch.testing.assert_close(model(kind, 4, 2, NAME)(input_ids=ids).logits, model(kind, 4, 2, "sdpa")(input_ids=ids).logits)
+
+
 def test_against_numpy() -> None:
     torch.manual_seed(2)
     query, key, value = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
