@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
+
+# What is imported and composed lives as long as the process: looking through it for cycles, at the end once more, finds nothing.
+gc.set_threshold(100_000)
+atexit.register(gc.freeze)
 
 import hydra
 from hydra.errors import HydraException
@@ -61,7 +66,6 @@ def main() -> None:
     if "--plan" in sys.argv:
         sys.argv.remove("--plan")
         os.environ["LORE_LAB_PLAN"] = "1"
-    gc.set_threshold(100_000)  # what is composed lives on: looking through it again and again finds nothing
     register()
     try:
         name_points(sys.argv)

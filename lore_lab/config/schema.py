@@ -139,6 +139,9 @@ class ComputeConfig:
         "parts a completion's length limit is generated in; after each, finished rows leave the batch. 1 is one generate call", ge=1
     )
     labels_only: bool = setting("SFT projects onto the vocabulary only tokens that have a label; takes length_buckets above 1")
+    compile: bool = setting(
+        "layers are compiled by torch where a stage trains on given texts (base, sft, judges, distill); takes a C++ compiler"
+    )
     prompts_once: bool = setting(
         "equal prompts of a batch go through the model once: in sampling and in RL's passes; in SFT what all rows of a batch begin with, where length_buckets > 1"
     )

@@ -48,7 +48,8 @@ class StageSpec:
     result (an address, a time limit), so they are no part of its key. engine: further dotted keys of `rollout` that decide the result of a stage
     that samples from a policy; None: it samples nothing. function: "module:callable", run in a fresh process.
     modules: further code chosen by the config (an arm, a source), beyond what the function imports by name. more: further dotted keys of
-    the slice, for choices that need them. ranks: runs as `compute.processes` processes.
+    the slice, for choices that need them. ranks: runs as `compute.processes` processes. compiles: trains on given texts and nothing else, so that
+    `compute.compile` acts.
     """
 
     function: str
@@ -60,6 +61,7 @@ class StageSpec:
     modules: Callable[[Config], tuple[str, ...]] = lambda config: ()
     more: Callable[[Config], tuple[str, ...]] = lambda config: ()
     ranks: bool = False
+    compiles: bool = False
 
 
 def _source_modules(config: Config) -> tuple[str, ...]:
@@ -93,6 +95,11 @@ def _attention_modules(config: Config, libraries: tuple[str, ...]) -> tuple[str,
     return ("lore_lab.train.attention",) if config.model.attention == "grouped" and "transformers" in libraries else ()
 
 
+def _compile_modules(config: Config, spec: StageSpec) -> tuple[str, ...]:
+    """What has a trainer compile its layers."""
+    return ("lore_lab.train.compiled",) if config.compute.compile and spec.compiles else ()
+
+
 def _image_modules(config: Config) -> tuple[str, ...]:
     """What draws the images a stage shows; nothing where it shows none."""
     return ("lore_lab.prompts.images", "lore_lab.data.registry", source_module(config.data)) if config.features.image else ()
@@ -105,7 +112,10 @@ def _image_keys(config: Config) -> tuple[str, ...]:
 def _judge(name: str) -> StageSpec:
     """A judge of LREF's data selection: a kind of stage each, so that arms with other filters share it."""
     return StageSpec(
-        f"lore_lab.stages.functions.judge:{name}", ("selection.judge", "prompt", "features", "seed", "compute"), _TRAINING_LIBRARIES
+        f"lore_lab.stages.functions.judge:{name}",
+        ("selection.judge", "prompt", "features", "seed", "compute"),
+        _TRAINING_LIBRARIES,
+        compiles=True,
     )
 
 
@@ -124,6 +134,7 @@ SPECS: dict[str, StageSpec] = {
         _TRAINING_LIBRARIES,
         without=("data.size", "model.name", "model.prompt_tokens", "model.prompt_examples", "model.completion_tokens", "model.vision"),
         modules=_source_modules,
+        compiles=True,
     ),
     "pretrained": StageSpec(
         "lore_lab.stages.functions.pretrained:run",
@@ -159,6 +170,7 @@ SPECS: dict[str, StageSpec] = {
         modules=lambda config: (*_cot_modules(config), *_image_modules(config)),
         more=_image_keys,
         ranks=True,
+        compiles=True,
     ),
     "dpo": StageSpec(
         "lore_lab.stages.functions.dpo:run",
@@ -217,12 +229,14 @@ SPECS: dict[str, StageSpec] = {
         _TRAINING_LIBRARIES,
         without=("data.size",),
         modules=_source_modules,
+        compiles=True,
     ),
     "distill": StageSpec(
         "lore_lab.stages.functions.distill:run",
         ("distill", "prompt", "features", "format", "seed", "compute"),
         (*_TRAINING_LIBRARIES, "pandas", "pyarrow"),
         without=("distill.student",),
+        compiles=True,
     ),
     "leaks": StageSpec("lore_lab.stages.functions.leaks:run", (), ("pyarrow",)),
     "baseline": StageSpec(
@@ -320,6 +334,7 @@ def _stands_on(policy: Node) -> dict[str, Node]:
 def build(config: Config) -> dict[str, Node]:
     """The point's stages by role, inputs before their users; the last one is the final evaluation."""
     tree = plain(config)
+    del tree["compute"]["compile"]  # in the keys of the stages it acts on by the module it chooses
     nodes: dict[str, Node] = {}
 
     def add(role: str, stage: str, gate: str | None = None, layout: str = "", **inputs: str) -> str:
@@ -331,7 +346,12 @@ def build(config: Config) -> dict[str, Node]:
         chosen = tree | {"format": {"name": layout}} if layout else tree
         alone = _RANKS if "compute" in spec.config and not spec.ranks else ()
         cut = _cut(chosen, (*spec.config, *spec.more(config)), (*spec.without, *alone))
-        modules = (spec.function.partition(":")[0], *spec.modules(config), *_attention_modules(config, spec.libraries))
+        modules = (
+            spec.function.partition(":")[0],
+            *spec.modules(config),
+            *_attention_modules(config, spec.libraries),
+            *_compile_modules(config, spec),
+        )
         key, parts = stage_key(stage, _keyed(cut, spec.unkeyed), {name: node.key for name, node in linked.items()}, modules, spec.libraries)
         nodes[role] = Node(role, stage, key, cut, linked, parts, nodes[gate] if gate else None)
         return role

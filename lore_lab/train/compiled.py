@@ -1,0 +1,21 @@
+"""Layers compiled by torch, in training on given texts: `compute.compile`.
+
+accelerate's regional compilation: a kind of layer once, for rows of any number and length. Only what a step goes through is compiled: the policy that
+a stage saves and samples from stays as it was. Importing this module turns it on for the process; a stage's worker imports it where the config
+chose it (lore_lab.stages.graph).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ |= {
+    "ACCELERATE_DYNAMO_BACKEND": "inductor",
+    "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION": "true",
+    "ACCELERATE_DYNAMO_USE_DYNAMIC": "true",
+}
+# torch would keep what it compiled, and load it as code, from a folder under /tmp that anybody could have made.
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lore_lab", "compiled")
+_CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_CACHE))
