@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import re
+import shutil
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -265,6 +268,11 @@ _CROSS_FIELD: tuple[Condition, ...] = (
         lambda c: c.compute.processes > 1 and c.rl.enabled and c.rl.guided_replay.enabled and c.rl.scale_rewards == "batch",
         "rl.guided_replay under rl.scale_rewards=batch would scale by what other processes replay; take compute.processes=1 or rl.scale_rewards=group",
     ),
+    (
+        lambda c: c.compute.compile and (c.features.image or c.compute.processes > 1 or c.compute.gradient_checkpointing),
+        "compute.compile=true is made for text, one process and activations that are kept; take compute.compile=false where "
+        "features.image={features.image}, compute.processes={compute.processes} or compute.gradient_checkpointing={compute.gradient_checkpointing}",
+    ),
     *_VISION,
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),
     (lambda c: len(set(c.eval.subsets)) < len(c.eval.subsets), "eval.subsets={eval.subsets} names a subset twice"),
@@ -359,12 +367,21 @@ def validate(config: Config, touched: Iterable[str] = ()) -> list[str]:
     touched: dotted keys and group names the user swept or overrode.
     """
     found = problems(config)
+    if config.compute.compile and not _compiler():
+        found.append(
+            "compute.compile=true needs a C++ compiler, and none is found; install g++, name one in CXX, or take compute.compile=false"
+        )
     if found:
         raise ConfigError("\n".join(found))
     messages = inert(config, touched)
     if messages and config.guard == "error":
         raise ConfigError("\n".join(messages))
     return messages
+
+
+def _compiler() -> str | None:
+    """The C++ compiler that torch takes; None where there is none."""
+    return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
 
 
 def _fill(message: str, config: Config) -> str:

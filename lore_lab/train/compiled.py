@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# torch keeps what it compiled, and loads it again as code, from a folder under /tmp that anybody could have made; this one is the user's own.
+_KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lore_lab", "compiled")
+_KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
 os.environ |= {
     "ACCELERATE_DYNAMO_BACKEND": "inductor",
     "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION": "true",
     "ACCELERATE_DYNAMO_USE_DYNAMIC": "true",
+    "TORCHINDUCTOR_CACHE_DIR": str(_KEPT),
 }
-# torch would keep what it compiled, and load it as code, from a folder under /tmp that anybody could have made.
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lore_lab", "compiled")
-_CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
-os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_CACHE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -399,6 +400,11 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "compute.processes=2 reward=guided rl.scale_rewards=batch",
         "rl.guided_replay under rl.scale_rewards=batch would scale by what other processes replay; take compute.processes=1 or rl.scale_rewards=group",
     ),
+    (
+        "compute=fast compute.processes=2",
+        "compute.compile=true is made for text, one process and activations that are kept; take compute.compile=false where "
+        "features.image=False, compute.processes=2 or compute.gradient_checkpointing=False",
+    ),
     ("eval.stages=[base]", "eval.stages='base' is not one of 'sft', 'dpo', 'rl'"),
 ]
 
@@ -442,3 +448,12 @@ def test_every_cross_field_rule_has_a_contradiction_above(compose: Compose) -> N
 )
 def test_the_edge_of_a_rule_is_allowed(compose: Compose, command: str) -> None:
     assert problems(compose(*f"{PINNED} {command}".split())) == []
+
+
+def test_compiling_without_a_compiler_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", sys.executable)
+    validate(compose("compute=fast"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler, and none is found; install g\+\+"):
+        validate(compose("compute=fast"))
+    validate(compose("compute=bf16"))

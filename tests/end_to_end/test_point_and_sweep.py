@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -149,3 +150,17 @@ def test_bfloat16_on_a_processor_trains_evaluates_and_is_exported(lab: Lab, tmp_
     point = lab.points()[0]["point"]
     assert main(["--root", str(lab.root), "export", point, str(tmp_path / "judge")]) == 0
     assert "grouped" not in (tmp_path / "judge" / "config.json").read_text(), "a judge that others load has transformers' attention"
+
+
+@pytest.mark.slow  # a C++ compiler has a minute of work
+def test_compiled_layers_train_the_same_policy(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run = lab.run("-m", "compute.compile=false,true", "compute.small_tiles=true", "rl=off", "eval.stages=[]", timeout=600)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert any((tmp_path / "lore_lab" / "compiled").iterdir()), "what was compiled lies in the user's own folder"
+    for stage in ("base", "sft"):
+        one, other = (
+            pd.read_parquet(path).query("name == 'loss'")["value"].to_numpy() for path in lab.root.glob(f"store/{stage}/*/curves.parquet")
+        )
+        assert len(one) > 2
+        np.testing.assert_allclose(one, other, rtol=1e-4)

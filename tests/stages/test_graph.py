@@ -312,6 +312,27 @@ def test_an_attention_of_ours_is_code_of_every_stage_that_runs_a_model_and_of_no
     assert build(compose("model.attention=grouped"))["base"].config["model"]["attention"] == chosen["base"].config["model"]["attention"]
 
 
+TRAINED_ON_TEXTS = {"base", "judge_im", "judge_ci", "judge_ms", "sft", "student", "distill"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "acts"),
+    [
+        ("compile", "lore_lab.train.compiled", TRAINED_ON_TEXTS),
+        ("small_tiles", "lore_lab.train.tiles", TRAINED_ON_TEXTS | {"dpo", "rl", "teacher"}),
+    ],
+)
+def test_what_a_setting_installs_is_code_of_the_stages_it_acts_on_and_leaves_no_other_trace(
+    compose: Compose, setting: str, code: str, acts: set[str]
+) -> None:
+    words = ("recipe=lref", "rl=grpo", "distill=label")
+    plain, chosen = build(compose(*words)), build(compose(*words, f"compute.{setting}=true"))
+    assert {role for role, node in chosen.items() if code in node.parts["modules"]} == acts
+    assert not any(code in node.parts["modules"] for node in plain.values())
+    assert all(setting not in node.config.get("compute", {}) for node in (*plain.values(), *chosen.values()))
+    assert {"data", "bench", "leaks", "baseline"} & changed(plain, chosen) == set()
+
+
 def test_a_point_with_images_shares_data_and_language_model_with_its_text_point(compose: Compose) -> None:
     text, images = build(compose("rl=off")), build(compose(*IMAGES))
     assert set(images) - set(text) == {"vision"}

@@ -1,0 +1,82 @@
+"""Training with compiled layers against training without, through the stages' own `train_sft`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from lore_lab.config.compose import compose
+from lore_lab.stages.graph import plain
+from lore_lab.train.base import train_tokenizer
+from lore_lab.train.common import adapted
+from lore_lab.train.sft import train_sft
+from tests.train.test_base import TEXTS
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Iterator[Any]:
+    """Turns compiling on for what follows in the test."""
+    with patch.dict(os.environ, {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TORCHINDUCTOR_COMPILE_THREADS": "1"}):
+        yield lambda: importlib.reload(importlib.import_module("lore_lab.train.compiled"))
+
+
+def trained(work: Path, *words: str, begin: int = 0) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """(losses, weights) of four steps on rows of many lengths. begin: tokens that all prompts begin with."""
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16
+    )
+    point = compose(("sft.max_steps=4", "sft.per_device_train_batch_size=8", "sft.warmup_steps=0", "sft.learning_rate=0.03", *words))
+    compute = SimpleNamespace(**plain(point)["compute"] | {"device": "cpu"})
+    model = adapted(Qwen3ForCausalLM(config), point.peft, 0)
+    drawn = torch.Generator().manual_seed(1)
+    start = torch.randint(3, 60, (begin,), generator=drawn).tolist()
+    rows = [torch.randint(3, 60, (int(length),), generator=drawn).tolist() for length in torch.randint(4, 30, (32,), generator=drawn)]
+    losses: list[float] = []
+    train_sft(
+        point.sft, 0, compute, model, train_tokenizer(TEXTS, 300), [[*start, *row[:-3]] for row in rows], [row[-3:] for row in rows], work,
+        lambda step, numbers: losses.append(numbers["loss"]) if "loss" in numbers else None, lambda *_: None,
+    )  # fmt: skip
+    return losses, {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("backend", "words", "begin"),
+    [
+        ("aot_eager", (), 0),  # what is compiled for, without a C++ compiler's work
+        *(
+            pytest.param(backend, words, begin, marks=pytest.mark.slow)
+            for backend in ("aot_eager", "inductor")
+            for words, begin in (((), 40), (("compute.length_buckets=1",), 0), (("peft=lora",), 0))
+        ),
+    ],
+)
+def test_losses_and_weights_are_those_without(tmp_path: Path, compiled: Any, backend: str, words: tuple[str, ...], begin: int) -> None:
+    losses, weights = trained(tmp_path / "plain", *words, begin=begin)
+    torch._dynamo.reset()
+    counters.clear()
+    compiled()
+    os.environ["ACCELERATE_DYNAMO_BACKEND"] = backend
+    found, trained_weights = trained(tmp_path / "compiled", *words, begin=begin)
+    assert counters["frames"]["ok"] > 0, "nothing was compiled"
+    assert found == pytest.approx(losses, rel=1e-4)
+    for name, weight in weights.items():
+        torch.testing.assert_close(trained_weights[name], weight, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_what_is_compiled_is_kept_in_the_users_own_folder(tmp_path: Path, compiled: Any) -> None:
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/tmp/torchinductor_somebody"  # as torch itself leaves it
+    compiled()
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder == tmp_path / "cache" / "lore_lab" / "compiled"
+    assert folder.stat().st_mode & 0o077 == 0
