@@ -1,4 +1,4 @@
-"""SFT's steps under each way to compute them: stage `sft` itself, on one base model and the same pairs.
+"""SFT's steps under each way to compute them: stage `sft` itself, on the same pairs.
 
     python benchmarks/sft_step.py [--steps 60] [--rounds 3] [key=value ...]
 
@@ -54,10 +54,10 @@ class Steps:
 
 def stage(root: str, folder: Path, steps: int, words: list[str]) -> None:
     """One run of the stage, told as a line of JSON. Runs in its own process."""
-    node = build(compose((*words, f"sft.max_steps={steps}", "compute.device=cpu")))["sft"]
-    base, data = (
-        Store(root).find(one.stage, one.key) for one in build(compose((*plain(words), "compute.device=cpu")))["sft"].inputs.values()
-    )
+    config = compose((*words, f"sft.max_steps={steps}", "compute.device=cpu"))
+    node = build(config)["sft"]
+    made = build(compose((*plain(words), f"model.attention={config.model.attention}", "compute.device=cpu")))["sft"]
+    base, data = (Store(root).find(one.stage, one.key) for one in made.inputs.values())
     assert base is not None
     assert data is not None
     inputs = dict(zip(node.inputs, (base, data), strict=True))
@@ -92,33 +92,20 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
     with tempfile.TemporaryDirectory() as name:
         made = [
-            "rl=off",
-            "sft.max_steps=1",
-            "eval.size=16",
-            "eval.sampled_size=8",
-            "eval.baselines=[]",
-            "eval.stages=[]",
-            "tracking=local",
-            "guard=warn",
-        ]
-        subprocess.run([sys.executable, "train.py", *arguments.words, *made, f"root={name}/outputs"], cwd=ROOT, check=True)
+            "rl=off", "sft.max_steps=1", "eval.size=16", "eval.sampled_size=8", "eval.baselines=[]", "eval.stages=[]", "tracking=local", "guard=warn",
+        ]  # fmt: skip
+        for attention in ("sdpa", "grouped"):  # a property of the policy, so each has a base of its own
+            own = [*arguments.words, *made, f"model.attention={attention}", f"root={name}/outputs"]
+            subprocess.run([sys.executable, "train.py", *own], cwd=ROOT, check=True)
         for number in range(arguments.rounds):
             for variant, words in VARIANTS.items():
-                fresh = f"cache{number}" if variant.endswith("first") or variant == "compute=fast" else "cache"
+                kept = f"cache{number}" if "fast" in variant else "cache"
                 folder = Path(name) / f"{number} {variant}"
                 folder.mkdir()
                 command = [
-                    sys.executable,
-                    __file__,
-                    "--steps",
-                    str(arguments.steps),
-                    "--one",
-                    f"{name}/outputs",
-                    str(folder),
-                    *arguments.words,
-                    *words,
-                ]
-                run = subprocess.run(command, env=os.environ | {"XDG_CACHE_HOME": f"{name}/{fresh}"}, capture_output=True, text=True)
+                    sys.executable, __file__, "--steps", str(arguments.steps), "--one", f"{name}/outputs", str(folder), *arguments.words, *words,
+                ]  # fmt: skip
+                run = subprocess.run(command, env=os.environ | {"XDG_CACHE_HOME": f"{name}/{kept}"}, capture_output=True, text=True)
                 if run.returncode:
                     raise SystemExit(f"{variant}:\n{run.stderr[-3000:]}")
                 found[variant].append(json.loads(run.stdout.splitlines()[-1]))

@@ -269,9 +269,9 @@ _CROSS_FIELD: tuple[Condition, ...] = (
         "rl.guided_replay under rl.scale_rewards=batch would scale by what other processes replay; take compute.processes=1 or rl.scale_rewards=group",
     ),
     (
-        lambda c: c.compute.compile and (c.features.image or c.compute.processes > 1 or c.compute.gradient_checkpointing),
-        "compute.compile=true is made for text, one process and activations that are kept; take compute.compile=false where "
-        "features.image={features.image}, compute.processes={compute.processes} or compute.gradient_checkpointing={compute.gradient_checkpointing}",
+        lambda c: c.compute.compile and (c.compute.processes > 1 or c.compute.gradient_checkpointing),
+        "compute.compile=true is made for one process that keeps its activations; take compute.compile=false under "
+        "compute.processes={compute.processes}, compute.gradient_checkpointing={compute.gradient_checkpointing}",
     ),
     *_VISION,
     (lambda c: not c.eval.subsets, "eval.subsets is empty: a point without an evaluation says nothing"),

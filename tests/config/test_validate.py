@@ -402,8 +402,8 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     (
         "compute=fast compute.processes=2",
-        "compute.compile=true is made for text, one process and activations that are kept; take compute.compile=false where "
-        "features.image=False, compute.processes=2 or compute.gradient_checkpointing=False",
+        "compute.compile=true is made for one process that keeps its activations; take compute.compile=false under "
+        "compute.processes=2, compute.gradient_checkpointing=False",
     ),
     ("eval.stages=[base]", "eval.stages='base' is not one of 'sft', 'dpo', 'rl'"),
 ]
