@@ -10,7 +10,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# torch keeps what it compiled, and loads it again as code, from a folder under /tmp that anybody could have made; this one is the user's own.
+import torch._functorch.config
+import torch._inductor.config
+
+# torch keeps the machine code it compiled, and loads it again, from a folder under /tmp that anybody could have made; this one is the user's own. Graphs
+# are not kept: one compiled for another stage's shapes first serves this one's too, rounded otherwise, and a result would depend on what ran before it.
 _KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lore_lab", "compiled")
 _KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
 os.environ |= {
@@ -19,3 +23,5 @@ os.environ |= {
     "ACCELERATE_DYNAMO_USE_DYNAMIC": "true",
     "TORCHINDUCTOR_CACHE_DIR": str(_KEPT),
 }
+torch._inductor.config.fx_graph_cache = False
+torch._functorch.config.enable_autograd_cache = False

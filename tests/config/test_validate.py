@@ -401,7 +401,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "rl.guided_replay under rl.scale_rewards=batch would scale by what other processes replay; take compute.processes=1 or rl.scale_rewards=group",
     ),
     (
-        "compute=fast compute.processes=2",
+        "compute.compile=true compute.processes=2",
         "compute.compile=true is made for one process that keeps its activations; take compute.compile=false under "
         "compute.processes=2, compute.gradient_checkpointing=False",
     ),
@@ -452,8 +452,8 @@ def test_the_edge_of_a_rule_is_allowed(compose: Compose, command: str) -> None:
 
 def test_compiling_without_a_compiler_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", sys.executable)
-    validate(compose("compute=fast"))
+    validate(compose("compute.compile=true"))
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler, and none is found; install g\+\+"):
-        validate(compose("compute=fast"))
+        validate(compose("compute.compile=true"))
     validate(compose("compute=bf16"))

@@ -12,6 +12,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
+import torch._functorch.config
+import torch._inductor.config
 from torch._dynamo.utils import counters
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -80,3 +82,11 @@ def test_what_is_compiled_is_kept_in_the_users_own_folder(tmp_path: Path, compil
     folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
     assert folder == tmp_path / "cache" / "lore_lab" / "compiled"
     assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_no_graph_is_taken_from_another_stage_whose_shapes_would_round_otherwise(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._inductor.config, "fx_graph_cache", True)
+    monkeypatch.setattr(torch._functorch.config, "enable_autograd_cache", True)
+    compiled()
+    assert not torch._inductor.config.fx_graph_cache
+    assert not torch._functorch.config.enable_autograd_cache
