@@ -160,7 +160,8 @@ def test_compiled_layers_train_the_same_policy(lab: Lab, tmp_path: Path, monkeyp
     assert any((tmp_path / "lore_lab" / "compiled").iterdir()), "what was compiled lies in the user's own folder"
     for stage in ("base", "sft"):
         one, other = (
-            pd.read_parquet(path).query("name == 'loss'")["value"].to_numpy() for path in lab.root.glob(f"store/{stage}/*/curves.parquet")
+            pd.read_parquet(path).query(f"name == '{stage}/loss'")["value"].to_numpy()
+            for path in lab.root.glob(f"store/{stage}/*/curves.parquet")
         )
         assert len(one) > 2
         np.testing.assert_allclose(one, other, rtol=1e-4)
