@@ -64,9 +64,10 @@ def trained(work: Path, *words: str, begin: int = 0) -> tuple[list[float], dict[
     ],
 )
 def test_losses_and_weights_are_those_without(tmp_path: Path, compiled: Any, backend: str, words: tuple[str, ...], begin: int) -> None:
-    losses, weights = trained(tmp_path / "plain", *words, begin=begin)
     torch._dynamo.reset()
     counters.clear()
+    losses, weights = trained(tmp_path / "plain", *words, begin=begin)
+    assert counters["frames"]["ok"] == 0, "what is compared with was compiled, too"
     compiled()
     os.environ["ACCELERATE_DYNAMO_BACKEND"] = backend
     found, trained_weights = trained(tmp_path / "compiled", *words, begin=begin)
