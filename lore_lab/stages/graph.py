@@ -94,10 +94,9 @@ def _rl_choices(config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _installed(config: Config, spec: StageSpec) -> tuple[str, ...]:
     """Code of ours that takes effect where it is imported, of the stages it acts on."""
     compute = config.compute
-    pictured = config.features.image and "features" in spec.config
     wanted = {
         "lore_lab.train.attention": config.model.attention == "grouped" and "transformers" in spec.libraries,
-        "lore_lab.train.compiled": compute.compile and spec.compiles and not pictured,
+        "lore_lab.train.compiled": compute.compile and spec.compiles,
         "lore_lab.train.tiles": compute.small_tiles and "trl" in spec.libraries and "compute" in spec.config,
     }
     return tuple(module for module, acts in wanted.items() if acts)

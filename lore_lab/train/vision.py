@@ -27,6 +27,7 @@ def add_vision(config: VisionConfig, model: PreTrainedModel, tokenizer: PreTrain
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     sizes = ("image_size", "patch_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     image_token: Any = tokenizer.convert_tokens_to_ids(IMAGE)
+    attention = model.config._attn_implementation  # of a config that the whole takes over, and resets
     seeing: Any = LlavaForConditionalGeneration(
         LlavaConfig(
             vision_config=SiglipVisionConfig(**{name: getattr(config, name) for name in sizes}, vision_use_head=False),
@@ -40,6 +41,7 @@ def add_vision(config: VisionConfig, model: PreTrainedModel, tokenizer: PreTrain
             tie_word_embeddings=model.config.tie_word_embeddings,
         )
     )
+    seeing.set_attn_implementation(attention)
     language: Any = model
     seeing.model.language_model.load_state_dict(language.model.state_dict())
     seeing.generation_config = model.generation_config

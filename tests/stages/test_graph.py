@@ -333,10 +333,10 @@ def test_what_a_setting_installs_is_code_of_the_stages_it_acts_on_and_leaves_no_
     assert {"data", "bench", "leaks", "baseline"} & changed(plain, chosen) == set()
 
 
-def test_a_stage_that_shows_images_is_not_compiled_and_shares_a_base_that_is(compose: Compose) -> None:
+def test_a_stage_that_shows_images_is_compiled_and_shares_its_base_with_texts(compose: Compose) -> None:
     text, images = build(compose("rl=off", "compute.compile=true")), build(compose(*IMAGES, "compute.compile=true"))
     assert text["base"].key == images["base"].key
-    assert [role for role, node in images.items() if "lore_lab.train.compiled" in node.parts["modules"]] == ["base"]
+    assert [role for role, node in images.items() if "lore_lab.train.compiled" in node.parts["modules"]] == ["base", "sft"]
 
 
 def test_a_point_with_images_shares_data_and_language_model_with_its_text_point(compose: Compose) -> None:

@@ -24,12 +24,50 @@ from lore_lab.train.common import adapted
 from lore_lab.train.sft import train_sft
 from tests.train.test_base import TEXTS
 
+WIDTH = 16
+
 
 @pytest.fixture
 def compiled(tmp_path: Path) -> Iterator[Any]:
     """Turns compiling on for what follows in the test."""
     with patch.dict(os.environ, {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TORCHINDUCTOR_COMPILE_THREADS": "1"}):
         yield lambda: importlib.reload(importlib.import_module("lore_lab.train.compiled"))
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Layers(torch.nn.Module):
+    """Two blocks alike, as accelerate looks for, called as transformers calls a decoder's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(1, WIDTH)
+        self.layers = torch.nn.ModuleList([Block(), Block()])
+
+    def forward(self, given: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        given = given + self.embedding.weight
+        for layer in self.layers:
+            given = layer(given, attention_mask=mask, past_key_values=None, use_cache=False)
+        return given
+
+
+class Block(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, given: torch.Tensor, attention_mask: torch.Tensor | None, **rest: Any) -> torch.Tensor:
+        scores = given @ given.transpose(1, 2)
+        if attention_mask is not None:
+            scores = scores + attention_mask[:, 0]
+        return given + scores.softmax(-1) @ self.inner(given)
 
 
 def trained(work: Path, *words: str, begin: int = 0) -> tuple[list[float], dict[str, torch.Tensor]]:
@@ -85,9 +123,41 @@ def test_what_is_compiled_is_kept_in_the_users_own_folder(tmp_path: Path, compil
     assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_no_graph_is_taken_from_another_stage_whose_shapes_would_round_otherwise(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch._inductor.config, "fx_graph_cache", True)
-    monkeypatch.setattr(torch._functorch.config, "enable_autograd_cache", True)
-    compiled()
-    assert not torch._inductor.config.fx_graph_cache
-    assert not torch._functorch.config.enable_autograd_cache
+@pytest.mark.parametrize("mask", [False, True])
+def test_a_graph_is_made_for_rows_of_one_size_whatever_comes_first(compiled: Any, mask: bool) -> None:
+    torch._dynamo.reset()
+    made: list[list[int]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        made.append([value.node.hint for value in inputs if isinstance(value, torch.SymInt)])  # int(value) would fix it
+        return graph.forward
+
+    model = Layers()
+    regions = compiled().compile_at_fixed_sizes(model, backend=backend, dynamic=True)
+    for rows, tokens in ((4, 30), (13, 89), (2, 2), (WIDTH, WIDTH), (7, 100)):
+        given = torch.randn(rows, tokens, WIDTH)
+        own = torch.ones(rows, 1, tokens, tokens).tril().log() if mask else None
+        torch.testing.assert_close(regions(given, own), model(given, own))
+    assert made, "nothing was compiled"
+    assert {tuple(sorted(sizes)) for sizes in made} == {(13, 89)}
+    assert all(weight.grad is None for weight in model.parameters())
+    assert type(regions.embedding) is torch.nn.Embedding, "its gradient would be added up in any order"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_threads")
+def test_weights_depend_neither_on_what_was_compiled_before_nor_on_when_a_thread_ends(tmp_path: Path, compiled: Any) -> None:
+    found = []
+    for history in ((), (7,), (7, 2)):
+        with patch.dict(os.environ, {"XDG_CACHE_HOME": str(tmp_path / str(history))}):
+            compiled()
+            for rows in (*history, 8):
+                torch._dynamo.reset()
+                counters.clear()
+                weights = trained(tmp_path / f"{history} {rows}", f"sft.per_device_train_batch_size={rows}")[1]
+        taken = counters["inductor"]["fxgraph_cache_hit"] + counters["aot_autograd"]["autograd_cache_hit"]
+        assert bool(taken) == bool(history), "graphs are kept for no later stage, or were not away"
+        found.append(weights)
+    for later in found[1:]:
+        for name, weight in found[0].items():
+            assert torch.equal(later[name], weight), name

@@ -16,6 +16,7 @@ from transformers import set_seed
 from lore_lab.config.schema import Config
 from lore_lab.prompts.images import IMAGE, ImagePrompt, extend, image_of, image_tokens, pixels
 from lore_lab.rollout.engine import Sampling, TransformersEngine
+from lore_lab.train.attention import NAME
 from lore_lab.train.base import make_model, train_tokenizer
 from lore_lab.train.common import load_policy, save_policy
 from lore_lab.train.images import ImageCollator
@@ -91,6 +92,22 @@ def test_the_language_model_keeps_its_weights_and_needs_no_image(seeing: Seeing)
         found = seeing.model(input_ids=torch.tensor([WORDS[0]])).logits
     torch.testing.assert_close(found[..., : seeing.spoken.shape[-1]], seeing.spoken)
     assert found.shape[-1] == seeing.spoken.shape[-1] + 1
+
+
+@pytest.mark.parametrize("attention", ["eager", NAME])
+def test_it_attends_as_the_config_says_and_sees_the_same(seeing: Seeing, attention: str, tmp_path: Path) -> None:
+    set_seed(7)
+    model: Any = add_vision(
+        seeing.config.model.vision, make_model(settings(f"model.attention={attention}").model, tokenizer()), tokenizer()
+    ).eval()
+    assert {part.config._attn_implementation for part in (model, model.model.language_model, model.model.vision_tower)} == {attention}
+    model.load_state_dict(seeing.model.state_dict())
+    prompt = seeing.prompt(WORDS[0], picture(0))
+    with torch.no_grad():
+        found = model(input_ids=torch.tensor([prompt]), pixel_values=torch.from_numpy(pixels([prompt.image]))).logits[0]
+    torch.testing.assert_close(found, seeing.alone(prompt))
+    save_policy(model, seeing.tokenizer, tmp_path)
+    assert load_policy(tmp_path, "cpu")[0].config._attn_implementation == attention
 
 
 def test_a_saved_policy_comes_back_as_it_was(seeing: Seeing, tmp_path: Path) -> None:
