@@ -127,9 +127,11 @@ def test_what_is_compiled_is_kept_in_the_users_own_folder(tmp_path: Path, compil
 def test_a_graph_is_made_for_rows_of_one_size_whatever_comes_first(compiled: Any, mask: bool) -> None:
     torch._dynamo.reset()
     made: list[list[int]] = []
+    kept: list[bool] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
         made.append([value.node.hint for value in inputs if isinstance(value, torch.SymInt)])  # int(value) would fix it
+        kept.append(torch._inductor.config.fx_graph_cache and torch._functorch.config.enable_autograd_cache)
         return graph.forward
 
     model = Layers()
@@ -140,6 +142,9 @@ def test_a_graph_is_made_for_rows_of_one_size_whatever_comes_first(compiled: Any
         torch.testing.assert_close(regions(given, own), model(given, own))
     assert made, "nothing was compiled"
     assert {tuple(sorted(sizes)) for sizes in made} == {(13, 89)}
+    assert all(kept), "it is made anew by every stage"
+    assert not torch._inductor.config.fx_graph_cache, "what is compiled for rows of another size is kept"
+    assert not torch._functorch.config.enable_autograd_cache
     assert all(weight.grad is None for weight in model.parameters())
     assert type(regions.embedding) is torch.nn.Embedding, "its gradient would be added up in any order"
 
