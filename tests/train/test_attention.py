@@ -68,6 +68,24 @@ def test_against_numpy() -> None:
         np.testing.assert_allclose(found[row, :, head].numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", MODELS)
+def test_under_bfloat16_losses_and_gradients_are_those_of_float32_up_to_rounding(kind: str) -> None:
+    """Padding positions see nothing: the least number float32 has, put before bfloat16, must not make their rows, or anything, nan."""
+    ids, mask = batch()
+    labels = ids.masked_fill((mask.cumsum(1) < 2) | (mask == 0), -100)
+    found = []
+    for attention, rounds in ((NAME, True), ("sdpa", False)):
+        policy = model(kind, 4, 2, attention)
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounds):
+            loss = policy(input_ids=ids, attention_mask=mask, labels=labels).loss
+        loss.backward()
+        found.append((loss, torch.cat([parameter.grad.flatten() for parameter in policy.parameters() if parameter.grad is not None])))
+    (ours, gradient), (exact, like) = found
+    torch.testing.assert_close(ours, exact, atol=0.0, rtol=0.01)
+    assert torch.cosine_similarity(gradient, like, dim=0) > 0.999
+    assert gradient.norm() / like.norm() == pytest.approx(1, abs=0.02)
+
+
 def test_what_is_decoded_behind_a_cache_is_the_same() -> None:
     prompts, sampling = [[5, 6, 7, 8], [9, 10], [5, 6, 7, 8], [11, 12, 13]], Sampling(0.0, 8)
     one, other = (TransformersEngine(model("qwen3", 4, 2, attention), 0, (2,), rounds=2) for attention in (NAME, "sdpa"))
