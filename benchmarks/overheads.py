@@ -81,7 +81,7 @@ def main() -> None:
             for owner, attribute in calls:
                 setattr(owner, attribute, timed(getattr(owner, attribute), spent, name))
         # A plain fork hands what was just wrapped to the stages; the fork server would import it anew.
-        executor.process_context = lambda: multiprocessing.get_context("fork")  # type: ignore[assignment, return-value]
+        executor.process_context = lambda *_: multiprocessing.get_context("fork")  # type: ignore[assignment, return-value]
         executor.run_stage = reporting(executor.run_stage, reports, "stage", spent)
         mirrors.follow = reporting(mirrors.follow, reports, "W&B mirror", None)
         register()

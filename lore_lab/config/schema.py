@@ -140,7 +140,7 @@ class ComputeConfig:
     )
     labels_only: bool = setting("SFT projects onto the vocabulary only tokens that have a label; takes length_buckets above 1")
     compile: bool = setting(
-        "torch compiles the model's layers where a stage trains on given texts alone (base, sft, judges, distill); takes a C++ compiler, and some 6 s a stage, 30 the first time"
+        "torch compiles the model's layers in training (base, sft, rl, judges, distill); takes a C++ compiler, and some 3 s a stage, 30 the first time"
     )
     small_tiles: bool = setting("in training, logits of 256 tokens at once: what fits a processor's cache. false: TRL's 4,096")
     prompts_once: bool = setting(

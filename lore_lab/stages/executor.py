@@ -66,7 +66,7 @@ class Executor:
                 self._need(node, point)
             self._records[point.key] = record = PointRecord(self.store.root, point)
             record.claim()
-        context = process_context()
+        context = process_context({name for task in self._tasks.values() if not task.cached for name in task.node.parts["modules"]})
         open_points, states = dict(unique), dict[str, str]()
         with Mirrors(context, self.store, sweep) as mirrors, self.progress, self._cleanup():
             while open_points:

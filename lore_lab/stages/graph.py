@@ -49,8 +49,7 @@ class StageSpec:
     result (an address, a time limit), so they are no part of its key. engine: further dotted keys of `rollout` that decide the result of a stage
     that samples from a policy; None: it samples nothing. function: "module:callable", run in a fresh process.
     modules: further code chosen by the config (an arm, a source), beyond what the function imports by name. more: further dotted keys of
-    the slice, for choices that need them. ranks: runs as `compute.processes` processes. compiles: trains on given texts and nothing else, so that
-    `compute.compile` acts.
+    the slice, for choices that need them. ranks: runs as `compute.processes` processes. compiles: trains, so that `compute.compile` acts.
     """
 
     function: str
@@ -189,6 +188,7 @@ SPECS: dict[str, StageSpec] = {
         modules=lambda config: _rl_choices(config)[0],
         more=lambda config: _rl_choices(config)[1],
         ranks=True,
+        compiles=True,
     ),
     "difficulty": StageSpec(
         "lore_lab.stages.functions.difficulty:run",

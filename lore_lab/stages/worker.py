@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,14 +29,17 @@ from lore_lab.stages.store import Artifact, Store
 from lore_lab.tracking.local import CurveWriter, finish_curves
 
 #: loaded once by the fork server; stages that need none of it pay nothing either
-_PRELOAD = ["lore_lab.stages.preload"]
+_PRELOAD = "lore_lab.stages.preload"
+#: what the server also loads for a stage's module, which comes to nothing before that is imported
+_MADE_READY = {"lore_lab.train.compiled": "lore_lab.train.compiler"}
 
 
-def process_context() -> multiprocessing.context.ForkServerContext:
+def process_context(modules: Collection[str] = ()) -> multiprocessing.context.ForkServerContext:
+    """modules: of the stages that will run."""
     # A child sets its parent's start method first, and a launcher's own (joblib's loky) is unknown there.
     multiprocessing.set_start_method("forkserver", force=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
+    context.set_forkserver_preload([_PRELOAD, *(ready for module, ready in _MADE_READY.items() if module in modules)])
     return context
 
 

@@ -312,14 +312,14 @@ def test_an_attention_of_ours_is_code_of_every_stage_that_runs_a_model_and_of_no
     assert build(compose("model.attention=grouped"))["base"].config["model"]["attention"] == chosen["base"].config["model"]["attention"]
 
 
-TRAINED_ON_TEXTS = {"base", "judge_im", "judge_ci", "judge_ms", "sft", "student", "distill"}
+COMPILED = {"base", "judge_im", "judge_ci", "judge_ms", "sft", "rl", "student", "distill"}
 
 
 @pytest.mark.parametrize(
     ("setting", "code", "acts"),
     [
-        ("compile", "lore_lab.train.compiled", TRAINED_ON_TEXTS),
-        ("small_tiles", "lore_lab.train.tiles", TRAINED_ON_TEXTS | {"dpo", "rl", "teacher"}),
+        ("compile", "lore_lab.train.compiled", COMPILED),
+        ("small_tiles", "lore_lab.train.tiles", COMPILED | {"dpo", "teacher"}),
     ],
 )
 def test_what_a_setting_installs_is_code_of_the_stages_it_acts_on_and_leaves_no_other_trace(

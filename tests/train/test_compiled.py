@@ -17,11 +17,13 @@ import torch._inductor.config
 from torch._dynamo.utils import counters
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+import lore_lab.train.attention  # noqa: F401  (known to transformers from here on)
 from lore_lab.config.compose import compose
 from lore_lab.stages.graph import plain
 from lore_lab.train.base import train_tokenizer
 from lore_lab.train.common import adapted
 from lore_lab.train.sft import train_sft
+from tests.train.lab import make
 from tests.train.test_base import TEXTS
 
 WIDTH = 16
@@ -31,7 +33,7 @@ WIDTH = 16
 def compiled(tmp_path: Path) -> Iterator[Any]:
     """Turns compiling on for what follows in the test."""
     with patch.dict(os.environ, {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TORCHINDUCTOR_COMPILE_THREADS": "1"}):
-        yield lambda: importlib.reload(importlib.import_module("lore_lab.train.compiled"))
+        yield lambda: [importlib.reload(importlib.import_module(f"lore_lab.train.{name}")) for name in ("compiler", "compiled")][1]
 
 
 @pytest.fixture
@@ -90,6 +92,12 @@ def trained(work: Path, *words: str, begin: int = 0) -> tuple[list[float], dict[
     return losses, {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
+def alike(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """As a whole, tensor by tensor: Adam makes a step of what is nothing but rounding in a single weight."""
+    for name, weight in expected.items():
+        assert (found[name] - weight).norm() < 1e-3 * weight.norm(), name
+
+
 @pytest.mark.parametrize(
     ("backend", "words", "begin"),
     [
@@ -111,15 +119,106 @@ def test_losses_and_weights_are_those_without(tmp_path: Path, compiled: Any, bac
     found, trained_weights = trained(tmp_path / "compiled", *words, begin=begin)
     assert counters["frames"]["ok"] > 0, "nothing was compiled"
     assert found == pytest.approx(losses, rel=1e-4)
-    for name, weight in weights.items():
-        torch.testing.assert_close(trained_weights[name], weight, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+    alike(trained_weights, weights)
+
+
+def updated(folder: Path, *words: str) -> tuple[list[dict[str, float]], dict[str, torch.Tensor], int]:
+    """(metrics, weights, generation batches) of four RL steps on two generation batches. Weights are wide, so that steps move them."""
+    folder.mkdir()
+    economies = ("compute.prompts_once=true", "compute.length_buckets=2", "model.num_hidden_layers=2", "model.initializer_range=0.2")
+    trainer = make(folder, *economies, "rl.num_iterations=1", *words)
+    batches: list[int] = []
+    score = trainer.score
+    trainer.score = lambda rows: batches.append(len(rows)) or score(rows)
+    trainer.train()
+    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return steps, {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}, len(batches)
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [
+        ("aot_eager", ()),
+        *(
+            pytest.param(backend, words, marks=pytest.mark.slow)
+            for backend in ("aot_eager", "inductor")
+            for words in (("compute.prompts_once=false",), ("rl.beta=0.1", "rl.entropy_coef=0.01"), ("model.attention=grouped",))
+        ),
+    ],
+)
+def test_rl_is_that_without(tmp_path: Path, compiled: Any, backend: str, words: tuple[str, ...]) -> None:
+    torch._dynamo.reset()
+    counters.clear()
+    steps, weights, batches = updated(tmp_path / "plain", *words)
+    assert batches == 2
+    assert counters["frames"]["ok"] == 0, "what is compared with was compiled, too"
+    compiled()
+    os.environ["ACCELERATE_DYNAMO_BACKEND"] = backend
+    found, trained_weights, again = updated(tmp_path / "compiled", *words)
+    assert counters["frames"]["ok"] > 0, "nothing was compiled"
+    assert again == batches, "it samples anew for every step: TRL takes it for an evaluation"
+    for own, expected in zip(found, steps, strict=True):
+        told = {name for name in ("loss", "grad_norm", "reward", "entropy") if name in expected}
+        assert {name: own[name] for name in told} == pytest.approx({name: expected[name] for name in told}, rel=1e-3, abs=1e-4)
+    assert any(step["grad_norm"] > 0 for step in steps), "no step moved anything"
+    alike(trained_weights, weights)
+
+
+def test_layers_behind_a_prompt_share_one_graph_which_is_made_for_one_size(tmp_path: Path, compiled: Any) -> None:
+    """Graphs of RL's own: one of the layers, whatever rows come first, none of the pass that fills the cache."""
+    torch._dynamo.reset()
+    made: list[list[int]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        made.append(sorted({value.node.hint for value in inputs if isinstance(value, torch.SymInt)}))
+        return graph.forward
+
+    module = compiled()
+    trainer = make(tmp_path, "compute.prompts_once=true", "model.num_hidden_layers=2")
+    model = module.compile_at_fixed_sizes(trainer.model, backend=backend, dynamic=True)
+    for prompt, rows, tokens in ((5, 4, 7), (9, 3, 4), (3, 6, 12)):
+        ids = torch.randint(20, 60, (rows, prompt + tokens))
+        mask = torch.ones_like(ids)
+        found, *_ = trainer._forward(model, ids, mask, tokens)
+        expected, *_ = trainer._forward(trainer.model, ids, mask, tokens)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    behind = [sizes for sizes in made if module.BEFORE in sizes]
+    assert len(behind) == 1, made
+    assert set().union(*made) <= {module.ROWS, module.TOKENS, module.BEFORE, module.BEFORE + module.TOKENS}
+
+
+def test_what_is_kept_of_an_autograd_function_is_its_own(tmp_path: Path, compiled: Any) -> None:
+    """A graph kept of a layer whose autograd function went backward otherwise is not taken: its forward pass is the same."""
+    found = []
+    for factor in (1.0, 3.0):
+
+        class Scaled(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, given: torch.Tensor) -> torch.Tensor:
+                return given * 1.0
+
+            @staticmethod
+            def backward(ctx: Any, grad: torch.Tensor, factor: float = factor) -> torch.Tensor:
+                return grad * factor
+
+        torch._dynamo.reset()
+        module = compiled()
+        block = Block()
+        block.register_forward_pre_hook(lambda _, args, function=Scaled: (function.apply(args[0]),))
+        layers = torch.nn.Module()
+        layers.layers = torch.nn.ModuleList([block, block])
+        regions = module.compile_at_fixed_sizes(layers, backend="aot_eager", dynamic=True)
+        given = torch.randn(4, 30, WIDTH, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        regions.layers[0](given, attention_mask=None).sum().backward()
+        found.append(given.grad)
+    assert not torch.allclose(found[0], found[1])
 
 
 def test_what_is_compiled_is_kept_in_the_users_own_folder(tmp_path: Path, compiled: Any) -> None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/tmp/torchinductor_somebody"  # as torch itself leaves it
     compiled()
     folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
-    assert folder == tmp_path / "cache" / "lore_lab" / "compiled"
+    assert folder.parent == tmp_path / "cache" / "lore_lab" / "compiled"
     assert folder.stat().st_mode & 0o077 == 0
 
 
