@@ -142,7 +142,9 @@ class ComputeConfig:
     compile: bool = setting(
         "torch compiles the model's layers in training (base, sft, rl, judges, distill); takes a C++ compiler, and some 3 s a stage, 30 the first time"
     )
-    small_tiles: bool = setting("in training, logits of 256 tokens at once: what fits a processor's cache. false: TRL's 4,096")
+    whole_logits: bool = setting(
+        "in training on a processor, logits of a pass at once where they are few; false: TRL's tiles, computed again for gradients"
+    )
     prompts_once: bool = setting(
         "equal prompts of a batch go through the model once: in sampling and in RL's passes; in SFT what all rows of a batch begin with, where length_buckets > 1"
     )

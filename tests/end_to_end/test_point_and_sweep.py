@@ -155,7 +155,7 @@ def test_bfloat16_on_a_processor_trains_evaluates_and_is_exported(lab: Lab, tmp_
 @pytest.mark.slow  # a C++ compiler has a minute of work
 def test_compiled_layers_train_the_same_policy(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    run = lab.run("-m", "compute.compile=false,true", "compute.small_tiles=true", "rl=off", "eval.stages=[]", timeout=600)
+    run = lab.run("-m", "compute.compile=false,true", "compute.whole_logits=true", "rl=off", "eval.stages=[]", timeout=600)
     assert run.returncode == 0, run.stdout + run.stderr
     assert any((tmp_path / "lore_lab" / "compiled").iterdir()), "what was compiled lies in the user's own folder"
     for stage in ("base", "sft"):

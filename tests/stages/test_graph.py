@@ -319,7 +319,7 @@ COMPILED = {"base", "judge_im", "judge_ci", "judge_ms", "sft", "rl", "student", 
     ("setting", "code", "acts"),
     [
         ("compile", "lore_lab.train.compiled", COMPILED),
-        ("small_tiles", "lore_lab.train.tiles", COMPILED | {"dpo", "teacher"}),
+        ("whole_logits", "lore_lab.train.whole_logits", COMPILED | {"dpo", "teacher"}),
     ],
 )
 def test_what_a_setting_installs_is_code_of_the_stages_it_acts_on_and_leaves_no_other_trace(
