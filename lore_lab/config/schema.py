@@ -145,6 +145,9 @@ class ComputeConfig:
     whole_logits: bool = setting(
         "in training on a processor, logits of a pass at once where they are few; false: TRL's tiles, computed again for gradients"
     )
+    inverse_draws: bool = setting(
+        "on a processor, a token is drawn with one random number, by inverting the cumulative distribution; false: with one a token of the vocabulary, as torch does"
+    )
     prompts_once: bool = setting(
         "equal prompts of a batch go through the model once: in sampling and in RL's passes; in SFT what all rows of a batch begin with, where length_buckets > 1"
     )

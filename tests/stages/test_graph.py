@@ -320,6 +320,7 @@ COMPILED = {"base", "judge_im", "judge_ci", "judge_ms", "sft", "rl", "student", 
     [
         ("compile", "lore_lab.train.compiled", COMPILED),
         ("whole_logits", "lore_lab.train.whole_logits", COMPILED | {"dpo", "teacher"}),
+        ("inverse_draws", "lore_lab.rollout.inverse_draws", {"rl", "sft_eval", "eval"}),
     ],
 )
 def test_what_a_setting_installs_is_code_of_the_stages_it_acts_on_and_leaves_no_other_trace(
