@@ -1,10 +1,11 @@
-"""SFT's steps under each way to compute them: stage `sft` itself, on the same pairs.
+"""A stage's steps under each way to compute them: stage `sft` or `rl` itself, on the same pairs.
 
-    python benchmarks/sft_step.py [--steps 60] [--rounds 3] [key=value ...]
+    python benchmarks/stage_step.py [--stage sft] [--steps 60] [--rounds 3] [--only NAME ...] [key=value ...]
 
-Each variant runs in a process of its own, as a stage does; they take turns. CPU seconds: the median of the steps after the first ten, and what the stage costs beside
-them (libraries, pairs put into words, layers compiled). `first` is compiled with nothing kept from before. The losses of the last ten steps say that the same
-is computed. The share of fp32's time is of medians over the rounds.
+Each variant runs in a process of its own, as a stage does; they take turns. CPU seconds of a step after the first ten, the median (of RL the mean of all after the first
+eight, so that each generation batch falls on its eight updates: take a multiple of 8), and what the stage costs beside them (pairs put into words, layers compiled, RL's
+probe). `first` is compiled with nothing kept from before. The losses of the last ten steps say that the same is computed; RL's policies drift apart. The share of
+fp32's time is of medians over the rounds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from lore_lab.config.compose import compose
@@ -28,16 +30,18 @@ from lore_lab.stages.store import Store
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {
     "fp32": [],
-    "fp32, 2 groups": ["compute.length_buckets=2"],
     "fp32, compiled": ["compute.compile=true"],
+    "fp32, whole logits": ["compute.whole_logits=true"],
     "bf16": ["compute=bf16"],
     "bf16, 2 groups": ["compute=bf16", "compute.length_buckets=2"],
-    "bf16, small tiles": ["compute=bf16", "compute.small_tiles=true"],
-    "bf16, compiled": ["compute=bf16", "compute.compile=true"],
-    "fast, not compiled": ["compute=fast", "compute.compile=false"],
     "fast, first": ["compute=fast"],
     "compute=fast": ["compute=fast"],
+    "fast, not compiled": ["compute=fast", "compute.compile=false"],
+    "fast, in tiles": ["compute=fast", "compute.whole_logits=false"],
+    "fast, torch's draws": ["compute=fast", "compute.inverse_draws=false"],
 }
+#: steps that are left out, what is taken of the others, steps of the policy's SFT
+TAKEN = {"sft": (10, statistics.median, 1), "rl": (8, statistics.mean, 300)}
 
 
 class Steps:
@@ -53,25 +57,29 @@ class Steps:
             self.losses.append(metrics["loss"])
 
 
-def stage(root: str, folder: Path, steps: int, words: list[str]) -> None:
+def stage(name: str, root: str, folder: Path, steps: int, words: list[str]) -> None:
     """One run of the stage, told as a line of JSON. Runs in its own process."""
-    config = compose((*words, f"sft.max_steps={steps}", "compute.device=cpu"))
-    node = build(config)["sft"]
-    made = build(compose((*plain(words), f"model.attention={config.model.attention}", "compute.device=cpu")))["sft"]
-    base, data = (Store(root).find(one.stage, one.key) for one in made.inputs.values())
-    assert base is not None
-    assert data is not None
-    inputs = dict(zip(node.inputs, (base, data), strict=True))
-    for name in ("output", "work"):
-        (folder / name).mkdir()
+    left_out, taken, sft = TAKEN[name]
+    config = compose((*words, f"{name}.max_steps={steps}", "compute.device=cpu"))
+    node = build(config)[name]
+    made = build(compose((*plain(words), f"model.attention={config.model.attention}", f"sft.max_steps={sft}", "compute.device=cpu")))[name]
+    inputs = {}
+    for role, source in made.inputs.items():
+        artifact = Store(root).find(source.stage, source.key)
+        assert artifact is not None
+        inputs[role] = artifact
+    for part in ("output", "work"):
+        (folder / part).mkdir()
     curves = Steps()
     context = StageContext(node.config, inputs, folder / "output", folder / "work", curves, lambda *_: None)
+    import lore_lab.stages.preload  # noqa: F401  (what the fork server loads before any stage)
+
     begun = time.process_time()
     for chosen in node.parts["modules"]:
         importlib.import_module(chosen)
-    module, _, function = SPECS["sft"].function.partition(":")
+    module, _, function = SPECS[name].function.partition(":")
     getattr(importlib.import_module(module), function)(context)
-    each = statistics.median(later - earlier for earlier, later in zip(curves.times[9:], curves.times[10:], strict=False))
+    each = taken([later - earlier for earlier, later in pairwise(curves.times[left_out - 1 :])])
     print(json.dumps({"step": each, "beside": time.process_time() - begun - steps * each, "loss": statistics.mean(curves.losses[-10:])}))
 
 
@@ -82,29 +90,33 @@ def plain(words: list[str]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stage", choices=list(TAKEN), default="sft")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("words", nargs="*")
     arguments = parser.parse_args()
     if arguments.one:
-        stage(arguments.one[0], Path(arguments.one[1]), arguments.steps, arguments.words)
+        stage(arguments.stage, arguments.one[0], Path(arguments.one[1]), arguments.steps, arguments.words)
         return
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    chosen = {name: VARIANTS[name] for name in dict.fromkeys(["fp32", *arguments.only])}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
     with tempfile.TemporaryDirectory() as name:
         made = [
-            "rl=off", "sft.max_steps=1", "eval.size=16", "eval.sampled_size=8", "eval.baselines=[]", "eval.stages=[]", "tracking=local", "guard=warn",
+            "rl=off", f"sft.max_steps={TAKEN[arguments.stage][2]}", "eval.size=16", "eval.sampled_size=8", "eval.baselines=[]", "eval.stages=[]", "tracking=local", "guard=warn",
         ]  # fmt: skip
         for attention in ("sdpa", "grouped"):  # a property of the policy, so each has a base of its own
             own = [*arguments.words, *made, f"model.attention={attention}", f"root={name}/outputs"]
             subprocess.run([sys.executable, "train.py", *own], cwd=ROOT, check=True)
         for number in range(arguments.rounds):
-            for variant, words in VARIANTS.items():
+            for variant, words in chosen.items():
                 kept = f"cache{number}" if "fast" in variant else "cache"
                 folder = Path(name) / f"{number} {variant}"
                 folder.mkdir()
                 command = [
-                    sys.executable, __file__, "--steps", str(arguments.steps), "--one", f"{name}/outputs", str(folder), *arguments.words, *words,
+                    sys.executable, __file__, "--stage", arguments.stage, "--steps", str(arguments.steps), "--one", f"{name}/outputs", str(folder),
+                    *arguments.words, *words,
                 ]  # fmt: skip
                 run = subprocess.run(command, env=os.environ | {"XDG_CACHE_HOME": f"{name}/{kept}"}, capture_output=True, text=True)
                 if run.returncode:
