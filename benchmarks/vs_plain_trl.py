@@ -6,7 +6,7 @@ Same data, prompts, targets, model, base weights and settings: both sides read t
 one after another, each in a process of its own with torch's default threads, and evaluates with a batched `model.generate` loop. It gets
 the base model for free, as a user starts from a downloaded checkpoint; the lab's side starts with the same base in its store. Both evaluate
 the final policy only. Prints the wall-clock ratio of one run. --lab: words of the lab's side only, whose base is
-then its own, made before the clock starts. --short: two points and few steps, to see that it works. --scripts: plain scripts that are
+then its own, made before the clock starts, as are the graphs that torch compiles once on a machine. --short: two points and few steps, to see that it works. --scripts: plain scripts that are
 run; where they are fewer than the points, the others are taken to last as long as the mean of these.
 """
 
@@ -175,12 +175,12 @@ def main() -> None:
 def compare(folder: Path, words: list[str], lab: list[str], clips: list[str], seeds: list[str], scripts: int) -> None:
     """Both sides, one after the other, from the same data and base artifacts."""
     python, root = sys.executable, f"root={folder}"
-    # Data, test pairs and base for both, untimed: a point with the least SFT and no RL makes them.
-    start = ["rl=off", "guard=warn", "sft.max_steps=1"]
-    timed([python, "train.py", root, *words, *start])
+    # Data, test pairs and base for both, untimed: a point with the least SFT and no RL makes them; for the lab with the least RL, whose layers may be compiled.
+    start = ["guard=warn", "sft.max_steps=1"]
+    timed([python, "train.py", root, *words, *start, "rl=off"])
     base = next((folder / "store" / "base").iterdir())
     if lab:
-        timed([python, "train.py", root, *words, *lab, *start])
+        timed([python, "train.py", root, *words, *lab, *start, "rl.max_steps=1"])
     points = [[*words, f"rl.clip_high={clip}", f"seed={seed}"] for seed in seeds for clip in clips]
     each = [timed([python, __file__, "--base", str(base), "--store", str(folder), "--arm", *point]) for point in points[:scripts]]
     plain = statistics.mean(each) * len(points)
