@@ -1,11 +1,12 @@
 """What an evaluation costs: reading the first token, generating through the lab, and a plain `model.generate` loop, in one run, with the labels of each.
 
-    python benchmarks/evaluation.py [--pairs 400] [--requests 100] [--rounds 3] [--root outputs] [words ...]
+    python benchmarks/evaluation.py [--pairs 400] [--requests 100] [--rounds 3] [--read-at 64] [--root outputs] [words ...]
 
 Two policies of one size, one base model and one SFT budget, which the lab trains (or finds under --root): one that answers first, whose label is read from
 one forward pass (`eval.decode=first_token`) and also generated with its explanation, and one that reasons first, which has to generate before it can answer.
 Processor seconds of the one thread that works, for load on the machine lengthens the wall clock; the ways take turns, and the median over rounds counts.
-Throughput is at `eval.batch_size`, latency at one request at a time. The last three lines do the whole of a default evaluation, sampled labels
+Throughput of generating is at `eval.batch_size`, of reading at --read-at prompts (a step of generating has one token a row, so it wants more rows than
+a pass over whole prompts), latency at one request at a time. The last three lines do the whole of a default evaluation, sampled labels
 included: reading the first token (whose probabilities labels are drawn from), generating by the lab's engine, and by a loop a user would write: batches in
 the order of the file, padded, one `generate` each. Bars: 5 times the pairs a second for reading, of greedy labels alone and of an evaluation, 1.5 for
 generating against the loop. Exits with 1 where a label read is not the label that greedy generation of the same policy writes, or the loop's greedy labels are not the lab's.
@@ -152,6 +153,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=400, help="test pairs, a quarter of each subset")
     parser.add_argument("--requests", type=int, default=100, help="of them asked one at a time")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--read-at",
+        type=int,
+        default=64,
+        help="prompts a forward pass reads at once: eval.batch_size of a run with eval.decode=first_token",
+    )
     parser.add_argument("--root", type=Path, default=Path("outputs"))
     parser.add_argument("words", nargs="*", help="override words of both policies")
     arguments = parser.parse_args()
@@ -159,9 +166,9 @@ def main() -> None:
     torch.manual_seed(0)
     first, first_pairs, config = trained(arguments.words, "answer_first", arguments.root, arguments.pairs)
     last, last_pairs, _ = trained(arguments.words, "reason_first", arguments.root, arguments.pairs)
-    limit = config.eval.max_completion_length
+    limit, read = config.eval.max_completion_length, replace(first, batch_size=arguments.read_at)
     ways: dict[str, tuple[Way, list[Pair]]] = {
-        "first token": (reading(first), first_pairs),
+        "first token": (reading(read), first_pairs),
         "answer first": (writing(first, limit), first_pairs),
         "reason first": (writing(last, limit), last_pairs),
     }
@@ -169,7 +176,7 @@ def main() -> None:
         "lab's evaluation": (evaluating(last, limit, config.eval.samples), last_pairs),
         "plain loop": (looping(last, limit, config.eval.samples), last_pairs),
     }
-    ways |= {"evaluation, read": (evaluating_by_reading(first, config.eval.samples), first_pairs), **whole}
+    ways |= {"evaluation, read": (evaluating_by_reading(read, config.eval.samples), first_pairs), **whole}
     times: dict[str, list[float]] = {name: [] for name in ways}
     single: dict[str, list[float]] = {name: [] for name in ways}
     tables: dict[str, pd.DataFrame] = {}
