@@ -54,7 +54,8 @@ def compile_at_fixed_sizes(model: torch.nn.Module, **compiling: Any) -> torch.nn
                     parent.add_module(name, region._orig_mod)
                 else:
                     region.forward = partial(_forward, region._orig_mod, region.forward, name, [])
-    compiled.train = partial(_train, compiled, model)
+    if not isinstance(compiled, OptimizedModule):
+        compiled.train = partial(_train, compiled, model)
     return compiled
 
 
@@ -65,11 +66,11 @@ def _train(compiled: torch.nn.Module, plain: torch.nn.Module, mode: bool = True)
 
 
 def _forward(plain: torch.nn.Module, compiled: Any, name: str, met: list[Any], *args: Any, **kwargs: Any) -> Any:
-    """A region's call. name: of a layer, its place among the layers. met: the kinds of input it has had."""
+    """A region's call. name: its own; of a layer, its place among the layers. met: the kinds of input it has had."""
     cache = kwargs.get("past_key_values")
     if cache is not None:
-        layer = cache.layers[int(name)]
-        if not torch.is_grad_enabled() or not layer.get_seq_length():  # it is being filled
+        layer = cache.layers[int(name)] if name.isdecimal() else None
+        if layer is None or not layer.get_seq_length() or not torch.is_grad_enabled():  # it is being filled
             return plain(*args, **kwargs)
         kwargs["past_key_values"] = Before(layer.keys, layer.values)
     _meet(met, plain, compiled, args, kwargs)
@@ -77,6 +78,7 @@ def _forward(plain: torch.nn.Module, compiled: Any, name: str, met: list[Any], *
 
 
 def _meet(met: list[Any], region: torch.nn.Module, compiled: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Before a region's call: a call and its gradients at fixed sizes, where it has had no input of this kind."""
     leaves, tree = tree_flatten((args, kwargs))
     stand_ins = _fixed(leaves)
     kind = (tree, stand_ins, torch.is_grad_enabled(), region.training)
