@@ -15,6 +15,7 @@ import torch
 import torch._functorch.config
 import torch._inductor.config
 from torch._dynamo.utils import counters
+from torch._inductor.codegen.cpp import CppKernel
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 import lore_lab.train.attention  # noqa: F401  (known to transformers from here on)
@@ -220,6 +221,18 @@ def test_what_is_compiled_is_kept_in_the_users_own_folder(tmp_path: Path, compil
     folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
     assert folder.parent == tmp_path / "cache" / "lore_lab" / "compiled"
     assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_another_torch_is_refused_in_a_way_that_the_fork_server_survives(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(CppKernel, "need_use_acc_helper")
+    with pytest.raises(ImportError, match=r"compute\.compile=false"):  # all that multiprocessing's server passes over
+        compiled()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, compiled: Any) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ImportError, match=f"{tmp_path}.*XDG_CACHE_HOME"):
+        compiled()
 
 
 @pytest.mark.parametrize("mask", [False, True])
