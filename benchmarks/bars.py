@@ -30,7 +30,7 @@ FORMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "rl_vs_trl": (("--windows", "5"), ("--windows", "1", *LITTLE)),
     "evaluation": (("--requests", "50"), ("--pairs", "40", "--requests", "2", "--rounds", "1", *LITTLE)),
     "growth": ((), ("--short", "--out", "growth")),
-    "vs_plain_trl": ((), ("--short",)),
+    "vs_plain_trl": (("--lab", "compute=fast"), ("--short",)),
 }
 
 
