@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import OmegaConf
 
@@ -47,6 +48,22 @@ def test_each_option_alone_gives_a_config_without_a_missing_or_forbidden_value(c
 def test_the_default_is_valid_and_shows_a_value_for_every_field(compose: Compose) -> None:
     assert validate(compose()) == []
     assert OmegaConf.missing_keys(composed(())) == set()
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="this PyYAML has no libyaml")
+def test_libyaml_reads_every_option_as_pyyaml_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "numbers.yaml").write_text(
+        "a: 1e-5\nb: 010\nc: 1_000\nd: no\ne: '08'\nf: .5\ng: null\nh: 12:30\ni: ${a}\nj: \"\\u00e9\"\n", encoding="utf-8"
+    )
+    files = [tmp_path / "numbers.yaml", *CONF.rglob("*.yaml"), *(CONF.parent / "experiments").rglob("*.yaml")]
+    read = {}
+    for loader in (yaml.loader.SafeLoader, yaml.CSafeLoader):
+        monkeypatch.setattr(yaml, "SafeLoader", loader)
+        read[loader] = [OmegaConf.to_yaml(OmegaConf.load(file)) for file in files]
+        (tmp_path / "broken.yaml").write_text("rl:\n  clip: [0.2\nseed: 1\n")
+        with pytest.raises(yaml.YAMLError, match=r"broken\.yaml(.|\n)*line 3"):
+            OmegaConf.load(tmp_path / "broken.yaml")
+    assert read[yaml.loader.SafeLoader] == read[yaml.CSafeLoader]
 
 
 def test_a_table_without_its_file_names_the_missing_key() -> None:
