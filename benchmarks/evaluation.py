@@ -15,6 +15,7 @@ generating against the loop. Exits with 1 where a label read is not the label th
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import sys
 import time
@@ -22,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -105,8 +107,8 @@ def evaluating_by_reading(policy: Policy, samples: int) -> Way:
     return lambda pairs: first_token(policy, also_sampled(pairs), Sampling(1.0, 1), samples, 0)
 
 
-def looping(policy: Policy, limit: int, samples: int) -> Way:
-    """The same completions by the loop of a script."""
+def looping(policy: Policy, limit: int, samples: int, multinomial: Any) -> Way:
+    """The same completions by the loop of a script. multinomial: torch's own, whatever the lab draws with."""
     model, tokenizer = policy.engine.model, policy.tokenizer
 
     def generate(pairs: Sequence[Pair], **chosen: Any) -> list[list[int]]:
@@ -119,7 +121,7 @@ def looping(policy: Policy, limit: int, samples: int) -> Way:
     def ask(pairs: Sequence[Pair]) -> pd.DataFrame:
         model.eval()
         rows = []
-        with torch.no_grad():
+        with torch.no_grad(), patch.object(torch, "multinomial", multinomial):
             for start in range(0, len(pairs), policy.batch_size):
                 batch = pairs[start : start + policy.batch_size]
                 for pair, ids in zip(batch, generate(batch, do_sample=False), strict=True):
@@ -166,6 +168,9 @@ def main() -> None:
     torch.manual_seed(0)
     first, first_pairs, config = trained(arguments.words, "answer_first", arguments.root, arguments.pairs)
     last, last_pairs, _ = trained(arguments.words, "reason_first", arguments.root, arguments.pairs)
+    multinomial = torch.multinomial
+    if config.compute.inverse_draws:
+        importlib.import_module("lore_lab.rollout.inverse_draws")
     limit, read = config.eval.max_completion_length, replace(first, batch_size=arguments.read_at)
     ways: dict[str, tuple[Way, list[Pair]]] = {
         "first token": (reading(read), first_pairs),
@@ -174,7 +179,7 @@ def main() -> None:
     }
     whole: dict[str, tuple[Way, list[Pair]]] = {
         "lab's evaluation": (evaluating(last, limit, config.eval.samples), last_pairs),
-        "plain loop": (looping(last, limit, config.eval.samples), last_pairs),
+        "plain loop": (looping(last, limit, config.eval.samples, multinomial), last_pairs),
     }
     ways |= {"evaluation, read": (evaluating_by_reading(read, config.eval.samples), first_pairs), **whole}
     times: dict[str, list[float]] = {name: [] for name in ways}
