@@ -156,10 +156,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100, help="of them asked one at a time")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--read-at",
-        type=int,
-        default=64,
-        help="prompts a forward pass reads at once: eval.batch_size of a run with eval.decode=first_token",
+        "--read-at", type=int, default=64, help="prompts read at once: eval.batch_size of a run with eval.decode=first_token"
     )
     parser.add_argument("--root", type=Path, default=Path("outputs"))
     parser.add_argument("words", nargs="*", help="override words of both policies")
